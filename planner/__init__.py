@@ -1,0 +1,1 @@
+"""The domain, pure: no I/O, no clock, no Faust. Bookings in; requirements, forecasts, alerts and proposals out."""

@@ -1,0 +1,270 @@
+"""Messages out: what becomes of an event, what a booking needs, and what the plan says.
+
+Keys and topics are in ``planner.topics``. Dates are the site's days; instants are UTC-aware.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from planner.base import Identifier, Instant, Model, Slug
+from planner.events.bookings import ItemUse
+from planner.units import Quantity
+
+CountedIn = Literal["containers", "mL"]
+
+
+# --- outcomes ---------------------------------------------------------------------------------------------
+
+
+class OutcomeStatus(StrEnum):
+    """The four ends an event can come to; every event in comes to exactly one."""
+
+    APPLIED = "applied"
+    DUPLICATE = "duplicate"
+    REFUSED = "refused"
+    DEAD_LETTERED = "dead-lettered"
+
+
+class Outcome(Model):
+    """What became of one event; key: event id. (topic, partition, offset) tells redelivery from repetition."""
+
+    schema_version: Literal[1] = 1
+    event_id: str
+    """The event's own id; of an unreadable event ``topic/partition/offset``."""
+    event_type: str | None = None
+    status: OutcomeStatus
+    reason: str | None = None
+    """A named reason in kebab case for duplicate and refused (``stale-version``, ``unknown-site``, …)."""
+    detail: str | None = None
+    """The reason for a reader: field, value, and what was expected."""
+    topic: str
+    partition: int
+    offset: int
+    booking_id: str | None = None
+    site: str | None = None
+    catalogue_version: str | None = None
+
+
+# --- requirements -----------------------------------------------------------------------------------------
+
+
+class RequirementLine(Model):
+    """A line of a booking's requirement: containers (or mL, multi-dose) of one item.
+
+    ``mean``, ``variance`` (unit²), ``maximum`` and ``certain`` (what is taken when no PRN or extra is) are exact.
+    """
+
+    line: str
+    """Protocol line, and after a dot what it brings: ``magnesium``, ``magnesium.diluent``, ``session.catheter``."""
+    component: Slug
+    item: Slug | None = None
+    """None when the line is not taken from stock (``supply_mode``)."""
+    supply_mode: Literal["stocked", "pharmacy-made", "externally-compounded"] = "stocked"
+    dose: Quantity | None = None
+    probability: Decimal = Decimal(1)
+    unit: CountedIn = "containers"
+    mean: Decimal
+    variance: Decimal
+    maximum: Decimal
+    certain: Decimal
+    waste: Decimal = Decimal(0)
+    """Expected content discarded, in the unit of the item's content (mL, mg), while the line is given."""
+
+
+class _Requirement(Model):
+    schema_version: Literal[1] = 1
+    booking_id: Identifier
+    revision: Annotated[int, Field(ge=1)]
+    """Rises with each message about the booking: a lower or equal one changes nothing."""
+    booking_version: int
+    site: Slug
+    event_id: Identifier
+    """The event that caused it."""
+    occurred_at: Instant
+
+
+class RequirementStated(_Requirement):
+    """A booking expanded: what its session needs, replacing what was stated before."""
+
+    type: Literal["requirement.stated"] = "requirement.stated"
+    status: Literal["booked", "arrived"] = "booked"
+    protocol: Slug
+    protocol_version: int
+    catalogue_version: Identifier
+    start: Instant
+    day: date
+    """The site's day of ``start``."""
+    series: bool = False
+    """Part of a patient's series (maintenance, several days)."""
+    expansion_id: Identifier
+    """Digest of the lines: equal lines, equal id."""
+    lines: tuple[RequirementLine, ...]
+
+
+class RequirementWithdrawn(_Requirement):
+    """The site no longer needs anything for the booking."""
+
+    type: Literal["requirement.withdrawn"] = "requirement.withdrawn"
+    reason: Literal["moved", "cancelled", "missed"]
+
+
+class RequirementUsed(_Requirement):
+    """The session took place; ``actual_use`` where it was told."""
+
+    type: Literal["requirement.used"] = "requirement.used"
+    actual_use: tuple[ItemUse, ...] | None = None
+
+
+RequirementMessage = Annotated[RequirementStated | RequirementWithdrawn | RequirementUsed, Field(discriminator="type")]
+REQUIREMENTS: TypeAdapter[RequirementMessage] = TypeAdapter(RequirementMessage)
+
+
+# --- forecasts --------------------------------------------------------------------------------------------
+
+QUANTILES = (0.5, 0.8, 0.9, 0.95, 0.99)
+HORIZON_DAYS = 90
+
+
+class Forecast(Model):
+    """Need, usable stock and risk of one item, group or component at one site; arrays by day from ``first_day``.
+
+    Need is in ``unit`` per day. For an item everything is in containers; for a group in containers of its items;
+    for a component in the unit of its content (mg, mL, each). Stock and risk are given for items only.
+    """
+
+    schema_version: Literal[1] = 1
+    site: Slug
+    kind: Literal["item", "group", "component"]
+    id: Slug
+    unit: str
+    as_of: Instant
+    first_day: date
+    catalogue_version: Identifier
+    mean: list[float]
+    variance: list[float]
+    quantiles: dict[str, list[float]]
+    """Keys "0.5" "0.8" "0.9" "0.95" "0.99"."""
+    firm_mean: list[float]
+    firm_variance: list[float]
+    to_come_mean: list[float]
+    to_come_variance: list[float]
+    on_hand: float | None = None
+    usable: list[float] | None = None
+    """Expected usable stock at the end of each day; negative: expected shortage."""
+    risk: list[float] | None = None
+    """Probability that stock has run out by the end of each day."""
+    coverage_days: int | None = None
+    """Days from today whose risk stays within the policy; absent: the whole horizon."""
+    stock_out_day: date | None = None
+    """First day whose expected usable stock is negative."""
+    last_safe_order_date: date | None = None
+    """Last day on which an order still arrives before the risk passes the policy; absent: beyond the horizon."""
+
+
+# --- alerts and proposals ---------------------------------------------------------------------------------
+
+
+class AlertKind(StrEnum):
+    """What an alert is about."""
+
+    REORDER = "reorder"
+    STOCK_OUT = "stock-out"
+    """An order placed today comes too late; sessions are named."""
+    EXPIRY = "expiry"
+    ORDER_OVERDUE = "order-overdue"
+    COUNT_DISCREPANCY = "count-discrepancy"
+
+
+class AlertState(StrEnum):
+    """Where an alert stands in its episode."""
+
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    SNOOZED = "snoozed"
+    ORDERED = "ordered"
+    RESOLVED = "resolved"
+
+
+class SessionAtRisk(Model):
+    """A booked session that the stock at hand and on order does not reach."""
+
+    booking_id: Identifier
+    day: date
+    start: Instant
+    needs: float
+
+
+class Alert(Model):
+    """One alert of one episode; key: alert id. A revision is published only when the decision changes."""
+
+    schema_version: Literal[1] = 1
+    alert_id: Identifier
+    """``site/item/kind/episode``: stable through the episode."""
+    revision: int
+    site: Slug
+    item: Slug
+    kind: AlertKind
+    severity: Literal["info", "warning", "critical"]
+    state: AlertState
+    opened_at: Instant
+    updated_at: Instant
+    cause_event_id: str | None = None
+    """The event whose application opened or changed it (or the clock's)."""
+    resolved_by_event_id: str | None = None
+    summary: str
+    """One sentence for the pharmacist, with its figures."""
+    reasons: dict[str, str | int | float | None] = {}
+    """The figures of the decision by name (risk, allowed_risk, usable, order_arrives, …)."""
+    order_quantity: int | None = None
+    """Containers to order, rounded to packs."""
+    order_by: date | None = None
+    stock_out_day: date | None = None
+    lot: str | None = None
+    order_id: str | None = None
+    sessions_at_risk: tuple[SessionAtRisk, ...] = ()
+    snoozed_until: date | None = None
+    by: str | None = None
+    controlled: bool = False
+    catalogue_version: Identifier
+
+
+class ProposalLine(Model):
+    """An item to order, and why so much."""
+
+    item: Slug
+    quantity: int
+    """Containers, rounded to the order multiple and the minimum."""
+    packs: int
+    needed: float
+    """Containers wanted before rounding: quantile of the need over the protection interval − usable supply."""
+    need_quantile: float
+    supply: float
+    on_order: int
+    price: Decimal | None = None
+    alert_id: str | None = None
+
+
+class Proposal(Model):
+    """What to order from one supplier for one site; key: site + supplier. Without lines: nothing to order."""
+
+    schema_version: Literal[1] = 1
+    proposal_id: Identifier
+    revision: int
+    site: Slug
+    supplier: Slug
+    controlled: bool = False
+    """Controlled items are proposed apart and never ordered automatically."""
+    as_of: Instant
+    order_by: date | None
+    arrives: date
+    covers_until: date
+    lines: tuple[ProposalLine, ...]
+    value: Decimal | None = None
+    below_minimum_value: bool = False
+    catalogue_version: Identifier

@@ -1,0 +1,138 @@
+"""A site's state: what its log says it has, has on order and has promised to patients. Mutable, owned by one step."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Literal, NamedTuple
+
+from planner.messages import Alert, Proposal
+
+
+class Moments(NamedTuple):
+    """Exact moments of one session's use of an item, in containers, or mL for a multi-dose item."""
+
+    mean: Decimal
+    variance: Decimal
+    maximum: Decimal
+    certain: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a session needs, by item: shared by all bookings whose expansion is the same."""
+
+    id: str
+    protocol: str
+    protocol_version: int
+    catalogue_version: str
+    items: dict[str, Moments]
+
+
+class BookingEntry(NamedTuple):
+    """A live booking, small: the rest is in its profile."""
+
+    revision: int
+    day: int
+    """Ordinal of the site's day (``date.toordinal``)."""
+    start_s: int
+    """Unix seconds."""
+    segment: str
+    """``protocol`` or ``protocol+series``: what the probability that it takes place depends on."""
+    profile: str
+    status: Literal["booked", "arrived", "used", "withdrawn"]
+
+
+@dataclass(slots=True)
+class Lot:
+    """Whole containers of a lot; usable through ``expiry`` (the last day) unless quarantined."""
+
+    lot: str
+    expiry: date
+    quantity: int
+    quarantined: bool = False
+
+
+@dataclass(slots=True)
+class OpenContainer:
+    """An opened multi-dose container."""
+
+    lot: str
+    opened_at: datetime
+    use_by: datetime
+    remaining_ml: Decimal
+
+
+@dataclass(slots=True)
+class CountFinding:
+    """The last count, against what was expected."""
+
+    event_id: str
+    counted_at: datetime
+    expected: int
+    counted: int
+
+
+@dataclass(slots=True)
+class ItemStock:
+    """Stock of an item. Never clipped: what was taken beyond the lots is ``deficit``, a finding in itself."""
+
+    lots: dict[str, Lot] = field(default_factory=dict)
+    open: list[OpenContainer] = field(default_factory=list)
+    deficit: int = 0
+    """Containers taken that no lot had: usable stock is lots − deficit until a count or receipt settles it."""
+    presumed: Decimal = Decimal(0)
+    """Expected use of completed sessions that is not yet a whole container (mL for multi-dose): the fraction
+    carried so that stock falls by what sessions use on average, in whole containers."""
+    last_count: CountFinding | None = None
+
+
+@dataclass(slots=True)
+class OrderLine:
+    """Containers of an item in an order."""
+
+    ordered: int
+    confirmed: int | None = None
+    delivered: int = 0
+
+    @property
+    def outstanding(self) -> int:
+        return max((self.ordered if self.confirmed is None else self.confirmed) - self.delivered, 0)
+
+
+@dataclass(slots=True)
+class Order:
+    """A purchase order."""
+
+    order_id: str
+    supplier: str
+    placed_at: datetime
+    lines: dict[str, OrderLine]
+    promised: date | None = None
+    status: Literal["open", "complete", "cancelled"] = "open"
+
+
+Segment = tuple[str, str]
+"""(segment, profile id)."""
+
+
+@dataclass(slots=True)
+class SiteState:
+    """All that is known of a site. Derived: ``demand`` (from bookings)."""
+
+    site: str
+    bookings: dict[str, BookingEntry] = field(default_factory=dict)
+    profiles: dict[str, Profile] = field(default_factory=dict)
+    demand: defaultdict[int, dict[Segment, int]] = field(default_factory=lambda: defaultdict(dict))
+    """day ordinal → (segment, profile) → number of live bookings (booked or arrived). Exact and reversible:
+    adding then removing a booking leaves no trace, so the forecast of a day is a function of its counts."""
+    arrived: defaultdict[int, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
+    """day ordinal → profile → how many of them have arrived (they take place for certain)."""
+    stock: dict[str, ItemStock] = field(default_factory=dict)
+    orders: dict[str, Order] = field(default_factory=dict)
+    alerts: dict[str, Alert] = field(default_factory=dict)
+    """``item/kind[/subject]`` → the current or last episode's alert."""
+    proposals: dict[str, Proposal] = field(default_factory=dict)
+    """supplier (controlled items apart: ``supplier/controlled``) → the proposal last published."""

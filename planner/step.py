@@ -43,6 +43,8 @@ class Effects:
     messages: list[Message] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     """Outcomes by status, and what else is worth a metric (``alerts_open`` …)."""
+    more: bool = False
+    """Another page of the same chunk follows. The applied offset is written with the page that has none after it."""
 
 
 class Entries(Protocol):
@@ -66,7 +68,7 @@ class Step(Protocol):
         a backlog) must be done now.
 
         Nearly always one page. A change of the catalogue may give several; the engine makes each page durable
-        before it asks for the next, and writes the applied offset with the last.
+        before it asks for the next, and writes the applied offset with the last: every page but the last says ``more=True``.
         """
 
     def due(self) -> list[Message]:

@@ -68,7 +68,7 @@ class Step(Protocol):
         a backlog) must be done now.
 
         Nearly always one page. A change of the catalogue may give several; the engine makes each page durable
-        before it asks for the next, and writes the applied offset with the last: every page but the last says ``more=True``.
+        before it asks for the next, and writes the applied offset with the last: all others say ``more=True``.
         """
 
     def due(self) -> list[Message]:

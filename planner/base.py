@@ -32,6 +32,9 @@ def _identifier(value: str) -> str:
 Identifier = Annotated[str, Field(min_length=1, max_length=MAX_IDENTIFIER_LENGTH), AfterValidator(_identifier)]
 """An id from outside (booking, lot, order, event): printable, NFC-normalised, 1–128 characters."""
 
+ComposedIdentifier = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_identifier)]
+"""An id of ours made of others by ``/``: ``site/item/kind/subject/episode`` of an alert, ``site/supplier``."""
+
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,95}$")]
 """An id of the catalogue's own: lower case, digits, dots and hyphens."""
 

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from planner.base import Identifier, Instant, Model, Slug
+from planner.base import ComposedIdentifier, Identifier, Instant, Model, Slug
 from planner.events.bookings import ItemUse
 from planner.units import Quantity
 
@@ -204,8 +204,8 @@ class Alert(Model):
     """One alert of one episode; key: alert id. A revision is published only when the decision changes."""
 
     schema_version: Literal[1] = 1
-    alert_id: Identifier
-    """``site/item/kind/episode``: stable through the episode."""
+    alert_id: ComposedIdentifier
+    """``site/item/kind[/subject]/episode``: stable through the episode; the subject is a lot or an order."""
     revision: int
     site: Slug
     item: Slug
@@ -229,6 +229,11 @@ class Alert(Model):
     order_id: str | None = None
     sessions_at_risk: tuple[SessionAtRisk, ...] = ()
     snoozed_until: date | None = None
+    order_awaited_until: Instant | None = None
+    """Of an ``ordered`` alert: when it opens again if no order that covers it has been told by then."""
+    cause_persists: bool = True
+    """Whether what raised it is still so. False once resolved by itself; an alert that a person closed is
+    resolved with True and stays quiet until the cause goes (a last revision says so): then an episode may follow."""
     by: str | None = None
     controlled: bool = False
     catalogue_version: Identifier
@@ -254,7 +259,7 @@ class Proposal(Model):
     """What to order from one supplier for one site; key: site + supplier. Without lines: nothing to order."""
 
     schema_version: Literal[1] = 1
-    proposal_id: Identifier
+    proposal_id: ComposedIdentifier
     revision: int
     site: Slug
     supplier: Slug

@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from planner.base import Identifier, Instant, Slug
+from planner.base import ComposedIdentifier, Identifier, Instant, Slug
 from planner.events.envelope import Event
 
 
 class _AlertAction(Event):
     site: Slug
-    alert_id: Identifier
+    alert_id: ComposedIdentifier
     by: Identifier | None = None
     note: Annotated[str, Field(max_length=500)] | None = None
 

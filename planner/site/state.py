@@ -120,7 +120,7 @@ Segment = tuple[str, str]
 
 @dataclass(slots=True)
 class SiteState:
-    """All that is known of a site. Derived: ``demand`` (from bookings)."""
+    """All that is known of a site. Derived: ``demand``, ``arrived`` and ``by_day`` (from bookings)."""
 
     site: str
     bookings: dict[str, BookingEntry] = field(default_factory=dict)
@@ -130,9 +130,15 @@ class SiteState:
     adding then removing a booking leaves no trace, so the forecast of a day is a function of its counts."""
     arrived: defaultdict[int, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
     """day ordinal → profile → how many of them have arrived (they take place for certain)."""
+    by_day: defaultdict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """day ordinal → ids of the live bookings counted in ``demand``: what sessions at risk and explanations read,
+    so that neither looks at every booking of the site."""
     stock: dict[str, ItemStock] = field(default_factory=dict)
     orders: dict[str, Order] = field(default_factory=dict)
     alerts: dict[str, Alert] = field(default_factory=dict)
     """``item/kind[/subject]`` → the current or last episode's alert."""
     proposals: dict[str, Proposal] = field(default_factory=dict)
     """supplier (controlled items apart: ``supplier/controlled``) → the proposal last published."""
+    standing: dict[str, set[str]] | None = field(default=None, compare=False, repr=False)
+    """item → keys of its alerts that are not over: a cache of ``alerts``, owned by ``planner.reorder``; None:
+    not built yet. Whoever changes ``alerts`` elsewhere sets it to None."""

@@ -1,0 +1,1 @@
+"""The embedded log: topics, tables and offsets in one SQLite file."""

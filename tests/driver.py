@@ -143,25 +143,23 @@ class Driver(Generic[S]):
     def _fold(self, records: Sequence[Record], *, caught_up: bool = True, pages: int | None = None) -> None:
         """Fold one chunk; ``pages``: how many pages become durable before the worker dies (None: it lives).
 
-        The position goes with the last page's writes, and whether a page is the last is known only when the next
-        has been asked for: so a step is asked for page n + 1 before the writes of page n are in the table.
+        The position goes with the last page's writes, in one batch; a page says whether another follows.
         """
-        iterator = iter(self.step.fold(records, caught_up=caught_up))
-        page: Effects | None = next(iterator, None)
         last = records[-1]
         position = {composed_key("@position", last.topic): str(last.offset + 1).encode()}
-        durable = 0
-        while page is not None:
+        durable, more = 0, True
+        for page in self.step.fold(records, caught_up=caught_up):
+            if not more:
+                raise AssertionError("a page came after one that said it was the last")
             self.published += page.messages
             if durable == pages:
                 return
-            following = next(iterator, None)
-            self.table.apply(page.writes if following is not None else page.writes | position)
+            more = page.more
+            self.table.apply(page.writes if more else {**page.writes, **position})
             self.counts += page.counts
             durable += 1
-            page = following
-        if durable == 0:
-            self.table.apply(position)
+        if more:
+            raise AssertionError("the step said that more pages follow, and none did" if durable else "no page came")
 
     def crash(self, *, pages: int = 0, topic: str | None = None) -> list[Message]:
         """Fold the next chunk that waits, publish, make only ``pages`` pages durable, die, and start again.

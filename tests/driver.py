@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 import orjson
 from pydantic import BaseModel
 
-from planner.step import Effects, Message, Record, Step
+from planner.step import Message, Record, Step
 from planner.topics import CATALOGUE_KEY, composed_key
 
 S = TypeVar("S", bound=Step)

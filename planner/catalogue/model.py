@@ -271,7 +271,7 @@ class Supplier(_Entity):
     """Calendar days from order to shelf, as stated."""
     late_allowance_days: Annotated[int, Field(ge=0, le=90)] = 0
     """Days added to the lead time for safety: most of the safety stock of a main drug comes from here."""
-    order_days: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri")
+    order_days: Annotated[tuple[Weekday, ...], Field(min_length=1)] = ("mon", "tue", "wed", "thu", "fri")
     cutoff: Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")] = "16:00"
     """Site's local time until which an order leaves on the same day."""
     minimum_order_value: NonNegative | None = None

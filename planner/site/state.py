@@ -112,6 +112,8 @@ class Order:
     lines: dict[str, OrderLine]
     promised: date | None = None
     status: Literal["open", "complete", "cancelled"] = "open"
+    closed_on: int | None = None
+    """Ordinal of the site's day on which it was completed or cancelled; forgotten some weeks later."""
 
 
 Segment = tuple[str, str]
@@ -139,6 +141,18 @@ class SiteState:
     """``item/kind[/subject]`` → the current or last episode's alert."""
     proposals: dict[str, Proposal] = field(default_factory=dict)
     """supplier (controlled items apart: ``supplier/controlled``) → the proposal last published."""
+    seen: dict[str, int] = field(default_factory=dict)
+    """Id of each applied stock, order and action event → ordinal of the day it was applied: a second one with the
+    same id changes nothing. Forgotten after some weeks, so that it stays bounded."""
+    today: int = 0
+    """Ordinal of the site's last day that the clock has reached; 0: no time has been told yet."""
+    unsettled: int = 0
+    """Derived: bookings whose day is past by some days and of which nobody has told how they ended. Kept, and
+    counted in ``demand`` no more."""
+    resting: defaultdict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Derived: day ordinal → ids of all other bookings of that day (used, withdrawn, unsettled), to forget them by."""
+    profile_uses: dict[str, int] = field(default_factory=dict)
+    """Derived: profile → number of bookings that name it."""
     standing: dict[str, set[str]] | None = field(default=None, compare=False, repr=False)
     """item → keys of its alerts that are not over: a cache of ``alerts``, owned by ``planner.reorder``; None:
     not built yet. Whoever changes ``alerts`` elsewhere sets it to None."""

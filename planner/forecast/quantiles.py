@@ -1,0 +1,231 @@
+"""Distribution of a whole number of containers from its mean and variance.
+
+The need for an item is a sum over sessions of whole containers. From two moments we take the member of the (a, b, 0)
+class of Panjer (1981), which is what such sums tend to: binomial below Poisson dispersion, Poisson, negative
+binomial above it. Below Poisson dispersion the number of trials is not whole; as in Adan, van Eenige & Resing
+(1995, "Fitting discrete distributions on the first two moments", eq. 1) we mix the two binomials with the whole
+numbers on either side, which keeps both moments exactly. A whole number with mean m has at least the variance
+f (1 − f), f the fraction of m; a lower one is raised to it.
+
+Probabilities are exact (regularised incomplete beta function) where the distribution is small or lopsided, and
+elsewhere the approximation of Peizer & Pratt (1968, JASA 63), within 1e-3 where it is used (a test measures it) and
+several times cheaper. ``survival`` and ``quantiles`` are of one and the same distribution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from planner.forecast.outlook import Floats
+from planner.messages import QUANTILES
+
+_NEAR_POISSON = 1e-6
+"""Dispersion this close to 1 is moved this far from it: the class is continuous there, its formulae are not."""
+_CERTAIN = 1e-9
+"""A trial's chance to fail is kept above this, so that a certain number has finite ratios."""
+_EXACT_MEAN = 6.0
+_EXACT_SHAPE = 5.0
+_EXACT_TRIALS_LEFT = 6.0
+"""Peizer & Pratt is used above these only."""
+_RECURSION_MEAN = 12.0
+_RECURSION_MEAN_LOPSIDED = 200.0
+_TIE = 1e-12
+MAXIMUM_LEVEL = 0.999999
+
+Bools = npt.NDArray[np.bool_]
+
+
+def survival(mean: npt.ArrayLike, variance: npt.ArrayLike, beyond: npt.ArrayLike) -> Floats:
+    """P(X > beyond), elementwise with broadcasting.
+
+    Args:
+        mean: of X, containers, at least 0; where it is 0, X is 0.
+        variance: of X, containers².
+        beyond: any number; a fraction of a container serves nobody, so only its whole part counts.
+    """
+    m, v, k = np.broadcast_arrays(
+        np.asarray(mean, np.float64), np.asarray(variance, np.float64), np.floor(np.asarray(beyond, np.float64))
+    )
+    result: Floats = np.where(k < 0, 1.0, 0.0)
+    open_question = (m > 0) & (k >= 0)
+    some = m[open_question]
+    result[open_question] = 1.0 - _cdf(some, _dispersion(some, v[open_question]), k[open_question])
+    return result
+
+
+def quantiles(mean: npt.ArrayLike, variance: npt.ArrayLike, levels: Sequence[float] = QUANTILES) -> Floats:
+    """Smallest whole x with P(X ≤ x) ≥ level, for each level; never falling with the level.
+
+    Args:
+        mean: of X, containers, at least 0; where it is 0 the quantiles are 0.
+        variance: of X, containers², of the same shape.
+        levels: rising, each above 0 and at most ``MAXIMUM_LEVEL``.
+
+    Returns:
+        Shape (levels, *mean.shape).
+
+    Raises:
+        ValueError: levels out of range or not rising.
+    """
+    wanted = np.asarray(levels, np.float64)
+    if wanted.size == 0 or wanted[0] <= 0 or wanted[-1] > MAXIMUM_LEVEL or np.any(np.diff(wanted) <= 0):
+        raise ValueError(f"levels: {levels!r}; expected rising levels above 0 and at most {MAXIMUM_LEVEL}")
+    m = np.asarray(mean, np.float64)
+    result = np.zeros((wanted.size, m.size))
+    some = np.flatnonzero(m.ravel() > 0)
+    m_some = m.ravel()[some]
+    d_some = _dispersion(m_some, np.asarray(variance, np.float64).ravel()[some])
+    lopsided = (d_some >= 1) & (m_some < _EXACT_SHAPE * (d_some - 1)) & (m_some < _RECURSION_MEAN_LOPSIDED)
+    small = (m_some < _RECURSION_MEAN) | lopsided
+    for where, method in ((small, _by_recursion), (~small, _by_search)):
+        if where.any():
+            result[:, some[where]] = method(m_some[where], d_some[where], wanted)
+    return np.maximum.accumulate(result, axis=0).reshape(wanted.size, *m.shape)
+
+
+def _dispersion(mean: Floats, variance: Floats) -> Floats:
+    """Variance ÷ mean, raised to what a whole number has at least, and moved off 1."""
+    fraction = mean - np.floor(mean)
+    dispersion: Floats = np.maximum(variance, fraction * (1 - fraction)) / mean
+    near = np.abs(dispersion - 1) < _NEAR_POISSON
+    dispersion[near] = 1 + _NEAR_POISSON
+    return dispersion
+
+
+def _cdf(mean: Floats, dispersion: Floats, k: Floats) -> Floats:
+    """P(X ≤ k) for means above 0 and whole k ≥ 0 (arrays of one dimension and length)."""
+    scale = mean / np.abs(dispersion - 1)  # failures of a negative binomial, trials of a binomial
+    over = dispersion > 1
+    exact = (mean < _EXACT_MEAN) | np.where(over, scale < _EXACT_SHAPE, scale - k < _EXACT_TRIALS_LEFT)
+    result = np.empty_like(mean)
+    near = ~exact
+    result[near] = _peizer_pratt(dispersion[near], scale[near], k[near])
+    upper = exact & over
+    result[upper] = special.betainc(scale[upper], k[upper] + 1, 1 / dispersion[upper])
+    lower = exact & ~over
+    result[lower] = _mixed_binomial_cdf(mean[lower], scale[lower], k[lower])
+    return result
+
+
+def _peizer_pratt(dispersion: Floats, scale: Floats, k: Floats) -> Floats:
+    """P(X ≤ k) by a normal deviate. A negative binomial is P(Bin(r + k, 1 − 1/dispersion) ≤ k)."""
+    over = dispersion > 1
+    q = np.where(over, 1 / dispersion, dispersion)
+    p = 1 - q
+    n = np.where(over, scale + k, scale)
+    t = n - k - 0.5
+    d = k + 2 / 3 - (n + 1 / 3) * p + 0.02 * (q / (k + 1) - p / (t + 0.5) + (q - 0.5) / (n + 1))
+    bend = 1 + q * _bend((k + 0.5) / (n * p)) + p * _bend(t / (n * q))
+    return np.asarray(special.ndtr(d * np.sqrt(bend / ((n + 1 / 6) * p * q))), np.float64)
+
+
+def _bend(x: Floats) -> Floats:
+    """(1 − x² + 2 x ln x) ÷ (1 − x)², by its series where x is near 1."""
+    y = 1 - x
+    close = np.abs(y) < 1e-3
+    safe = np.where(close, 1.0, y)
+    result: Floats = np.where(close, y / 3 + y * y / 6, (1 - x * x + 2 * x * np.log(x)) / (safe * safe))
+    return result
+
+
+def _mixed_binomials(mean: Floats, trials: Floats) -> tuple[Floats, Floats, Floats]:
+    """(n, weight of n trials, chance p): n or n + 1 trials of chance p with the mean and variance asked for.
+
+    With a = cv² − 1/mean = −1/trials: weight = (1 + a (1 + n) + √(−a n (1 + n) − n)) ÷ (1 + a).
+    """
+    trials = np.maximum(trials, 1.0)
+    n = np.floor(trials)
+    one = trials - 1 < 1e-7
+    root = np.sqrt(np.maximum(n * (1 + n - trials) / trials, 0))
+    weight: Floats = np.where(one, 1.0, (1 - (1 + n) / trials + root) / np.where(one, 1.0, 1 - 1 / trials))
+    weight = np.clip(weight, 0.0, 1.0)
+    return n, weight, np.minimum(mean / (n + 1 - weight), 1 - _CERTAIN)
+
+
+def _mixed_binomial_cdf(mean: Floats, trials: Floats, k: Floats) -> Floats:
+    n, weight, p = _mixed_binomials(mean, trials)
+    result = np.zeros_like(mean)
+    for count, share in ((n, weight), (n + 1, 1 - weight)):
+        inside = special.betainc(np.maximum(count - k, 0.5), k + 1, 1 - p)
+        result += share * np.where(k >= count, 1.0, inside)
+    return result
+
+
+def _by_recursion(mean: Floats, dispersion: Floats, levels: Floats) -> Floats:
+    """Quantiles by adding up probabilities from 0 on: p(k) = (a + b/k) p(k − 1) (Panjer 1981)."""
+    result = np.empty((levels.size, mean.size))
+    over = dispersion > 1
+    d = dispersion[over]
+    r = mean[over] / (d - 1)
+    a = 1 - 1 / d
+    result[:, over] = _count_up(
+        np.exp(-r * np.log(d))[None], a[None], ((r - 1) * a)[None], np.ones((1, r.size)), levels
+    )
+    n, weight, p = _mixed_binomials(mean[~over], mean[~over] / (1 - dispersion[~over]))
+    odds = p / (1 - p)
+    trials = np.stack((n, n + 1))
+    result[:, ~over] = _count_up(
+        np.exp(trials * np.log1p(-p)),
+        np.broadcast_to(-odds, trials.shape),
+        (trials + 1) * odds,
+        np.stack((weight, 1 - weight)),
+        levels,
+    )
+    return result
+
+
+def _count_up(first: Floats, a: Floats, b: Floats, weight: Floats, levels: Floats) -> Floats:
+    """Number of k with P(X ≤ k) below each level; mixtures along the first axis, shape (levels, elements)."""
+    count = np.zeros((levels.size, first.shape[1]))
+    at = np.arange(first.shape[1])
+    probability = first.copy()
+    cumulative = first.copy()
+    k = 0
+    while at.size:
+        # ends: the cumulative probability passes every level up to MAXIMUM_LEVEL (rounding is below 1e-7)
+        below = (weight * cumulative).sum(axis=0) < levels[:, None] - _TIE
+        count[:, at] += below
+        going = below[-1]
+        if np.count_nonzero(going) < 0.7 * at.size:
+            at, probability, cumulative = at[going], probability[:, going], cumulative[:, going]
+            a, b, weight = a[:, going], b[:, going], weight[:, going]
+        k += 1
+        probability = probability * np.maximum(a + b / k, 0.0)
+        cumulative = cumulative + probability
+    return count
+
+
+def _by_search(mean: Floats, dispersion: Floats, levels: Floats) -> Floats:
+    """Quantiles from a Cornish–Fisher guess (exact third and fourth cumulants of the class), then step by step."""
+    sd = np.sqrt(mean * dispersion)
+    skew = (2 * dispersion - 1) / sd
+    excess = (6 * dispersion * (dispersion - 1) + 1) / (sd * sd)
+    z = special.ndtri(levels)[:, None]
+    deviate = z + (z * z - 1) * skew / 6 + (z**3 - 3 * z) * excess / 24 - (2 * z**3 - 5 * z) * skew * skew / 36
+    guess = np.maximum(np.ceil(mean + sd * deviate - 0.5), 0.0).ravel()
+    m, d = np.tile(mean, levels.size), np.tile(dispersion, levels.size)
+    level = np.repeat(levels, mean.size) - _TIE
+    rising = _cdf(m, d, guess) < level
+    _walk(guess, np.flatnonzero(rising), m, d, level, step=1.0)
+    _walk(guess, np.flatnonzero(~rising & (guess > 0)), m, d, level, step=-1.0)
+    result: Floats = guess.reshape(levels.size, mean.size)
+    return result
+
+
+def _walk(guess: Floats, at: npt.NDArray[np.intp], m: Floats, d: Floats, level: Floats, *, step: float) -> None:
+    """Move ``guess[at]``, in place, by ``step`` until it is the smallest that reaches its level."""
+    while at.size:
+        # rising: stop at the first that reaches it; falling: go on while the one below reaches it too
+        at = at[guess[at] + min(step, 0.0) >= 0]
+        candidate = guess[at] + step
+        reaches = _cdf(m[at], d[at], candidate) >= level[at]
+        if step > 0:
+            guess[at] = candidate
+            at = at[~reaches]
+        else:
+            guess[at[reaches]] = candidate[reaches]
+            at = at[reaches]

@@ -10,7 +10,7 @@ from datetime import date
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from planner.base import (
     Containers,
@@ -215,10 +215,21 @@ class Dose(StrictModel):
         return self
 
 
+def _line_id(value: str) -> str:
+    """Requirement lines are named ``line.part`` and ``session.part``, and those a booking adds ``added-1`` …"""
+    if value == "session" or value.startswith("added-"):
+        raise ValueError("expected another id: 'session' and 'added-…' name lines that no protocol states")
+    return value
+
+
+LineId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,95}$"), AfterValidator(_line_id)]
+"""The id of a protocol's line: a slug without dots."""
+
+
 class Line(StrictModel):
     """A line of a protocol: a component, its dose and how it is given."""
 
-    id: Slug
+    id: LineId
     component: Slug
     dose: Dose
     route: Literal["infusion", "push", "flush", "supply"] = "infusion"

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from planner.base import (
     Containers,
@@ -29,6 +30,11 @@ Evidence = Literal["found", "computed", "assumed"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 """In the order of ``date.weekday()``."""
+
+
+def _misfit(field: str, value: object, expected: str) -> PydanticCustomError:
+    """Fields that do not fit together; ``field`` is the one a reader should look at."""
+    return PydanticCustomError("misfit", "expected {expected}", {"field": field, "value": value, "expected": expected})
 
 
 class Fact(StrictModel):
@@ -160,8 +166,12 @@ class Item(_Entity):
 
     @model_validator(mode="after")
     def _multi_dose_has_a_window(self) -> Item:
-        if self.use is ContainerUse.MULTI_DOSE and (self.open_hours is None or self.content.unit is not Unit.ML):
-            raise ValueError("expected open_hours and a content in mL for a multi-dose container")
+        if self.use is ContainerUse.MULTI_DOSE and self.open_hours is None:
+            raise _misfit("open_hours", None, "the hours for which an opened multi-dose container may be used")
+        if self.use is ContainerUse.MULTI_DOSE and self.content.unit is not Unit.ML:
+            raise _misfit("content", str(self.content), "a content in mL for a multi-dose container")
+        if self.use is ContainerUse.SINGLE_DOSE and self.open_hours is not None:
+            raise _misfit("open_hours", str(self.open_hours), "no open_hours: the rest of a single dose is discarded")
         return self
 
 
@@ -211,7 +221,8 @@ class Dose(StrictModel):
     def _one_form(self) -> Dose:
         given = [n for n in ("fixed", "per_kg", "per_hour", "per_kg_hour") if getattr(self, n) is not None]
         if len(given) != 1:
-            raise ValueError(f"expected exactly one of fixed, per_kg, per_hour, per_kg_hour; found {given or 'none'}")
+            found = " and ".join(given) or "none of them"
+            raise _misfit(given[-1] if given else "fixed", found, "exactly one of fixed, per_kg, per_hour, per_kg_hour")
         return self
 
 
@@ -252,6 +263,13 @@ class Repeat(StrictModel):
     kind: Literal["every", "consecutive-days", "none"]
     days: Annotated[int, Field(ge=1, le=366)] | None = None
     """every: days between sessions; consecutive-days: number of days running."""
+
+    @model_validator(mode="after")
+    def _days_where_they_mean_something(self) -> Repeat:
+        if (self.days is None) is not (self.kind == "none"):
+            wanted = "no days with kind none" if self.kind == "none" else f"a number of days with kind {self.kind}"
+            raise _misfit("days", None if self.days is None else str(self.days), wanted)
+        return self
 
 
 class ProtocolVersion(StrictModel):

@@ -1,0 +1,3 @@
+"""Fixtures for every test; each plugin keeps to one subject."""
+
+pytest_plugins = ["tests.logs"]

@@ -1,0 +1,1 @@
+"""What every log must do, checked on each of them."""

@@ -96,7 +96,7 @@ def take_volume(
     if not rest or item.open_hours is None:
         return None
     at = at.astimezone(UTC)
-    use_by = at + timedelta(hours=float(item.open_hours))
+    use_by = at + timedelta(seconds=int(item.open_hours * 3600))
     if last is not None:
         end = datetime.combine(last.expiry + timedelta(days=1), time(), zone).astimezone(UTC)
         use_by = min(use_by, end)

@@ -55,18 +55,15 @@ class Touched:
         if self.wake is None or instant < self.wake:
             self.wake = instant
 
-    def causes(self) -> dict[str | None, set[str]]:
-        """Items to review, grouped by the last event that touched them."""
+    def causes(self) -> dict[str, str | None]:
+        """Items to review → the last event that touched each; None: the clock."""
         latest = dict(self.items)
         for profile, number, cause in self.sessions.values():
             for item in profile.items:
                 known = latest.get(item)
-                if known is None or known[0] < number:
+                if known is None or known[0] <= number:
                     latest[item] = (number, cause)
-        groups: dict[str | None, set[str]] = {}
-        for item, (_, cause_id) in latest.items():
-            groups.setdefault(cause_id, set()).add(item)
-        return groups
+        return {item: cause for item, (_, cause) in latest.items()}
 
     def reviewed(self) -> None:
         """Forget what a review has taken into account."""

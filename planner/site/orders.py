@@ -1,0 +1,165 @@
+"""How order events change a site's orders. Each either changes the state or raises ``Refused`` and changes nothing.
+
+Refusals: ``unknown-supplier``, ``unknown-item``, ``order-exists``, ``unknown-order``, ``order-closed``,
+``item-not-ordered``, and those of a receipt (``already-expired``, ``lot-expiry-differs``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC
+from functools import singledispatch
+from typing import NamedTuple
+
+from planner.catalogue.index import Catalogue
+from planner.events.orders import Confirmed, Delivered, OrderCancelled, OrderEvent, Placed
+from planner.refusal import Refused
+from planner.site.lots import put
+from planner.site.receipts import check_receipt
+from planner.site.state import ItemStock, Order, OrderLine, SiteState
+from planner.site.touched import Touched
+
+
+class _Desk(NamedTuple):
+    """What an event needs to know beside itself."""
+
+    state: SiteState
+    catalogue: Catalogue
+    touched: Touched
+
+
+def apply_order(state: SiteState, catalogue: Catalogue, event: OrderEvent, touched: Touched) -> None:
+    """Apply an event of a known site.
+
+    Raises:
+        Refused: see the module.
+    """
+    _apply(event, _Desk(state, catalogue, touched))
+    touched.orders.add(event.order_id)
+    for item in state.orders[event.order_id].lines:
+        touched.item(item, event.event_id)
+
+
+@singledispatch
+def _apply(event: OrderEvent, desk: _Desk) -> None:
+    raise TypeError(f"no rule for {type(event).__name__}")
+
+
+@_apply.register
+def _placed(event: Placed, desk: _Desk) -> None:
+    if event.order_id in desk.state.orders:
+        raise Refused("order-exists", f"order_id: found {event.order_id!r} again; expected one not yet placed")
+    if event.supplier not in desk.catalogue.suppliers:
+        raise Refused("unknown-supplier", f"supplier: found {event.supplier!r}; expected one of the catalogue")
+    quantities = _summed((line.item, line.quantity) for line in event.lines)
+    for item in quantities:
+        if item not in desk.catalogue.items:
+            raise Refused("unknown-item", f"lines.item: found {item!r}; expected an item of the catalogue")
+    desk.state.orders[event.order_id] = Order(
+        order_id=event.order_id,
+        supplier=event.supplier,
+        placed_at=event.occurred_at.astimezone(UTC),
+        lines={item: OrderLine(quantity) for item, quantity in quantities.items()},
+    )
+
+
+@_apply.register
+def _confirmed(event: Confirmed, desk: _Desk) -> None:
+    order = open_order(desk.state, event.order_id)
+    if event.lines is not None:
+        quantities = _summed((line.item, line.quantity) for line in event.lines)
+        _check_ordered(order, quantities)
+        # what the supplier does not name, it will not send
+        for item, line in order.lines.items():
+            line.confirmed = quantities.get(item, 0)
+    order.promised = event.promised
+    _close_if_done(order, desk.catalogue.site_day(event.site, event.occurred_at).toordinal())
+
+
+@_apply.register
+def _delivered(event: Delivered, desk: _Desk) -> None:
+    order = open_order(desk.state, event.order_id)
+    day = desk.catalogue.site_day(event.site, event.occurred_at)
+    expiries: dict[tuple[str, str], object] = {}
+    for line in event.lines:
+        if line.item not in desk.catalogue.items:
+            raise Refused("unknown-item", f"lines.item: found {line.item!r}; expected an item of the catalogue")
+        check_receipt(desk.state.stock.get(line.item) or ItemStock(), line.lot, line.expiry, day)
+        before = expiries.setdefault((line.item, line.lot), line.expiry)
+        if before != line.expiry:
+            raise Refused(
+                "lot-expiry-differs",
+                f"lines.expiry: found {line.expiry} and {before} for lot {line.lot!r}; expected one expiry of a lot",
+            )
+    receive(
+        desk.state,
+        event.order_id,
+        _summed((line.item, line.quantity) for line in event.lines),
+        day.toordinal(),
+        desk.touched,
+    )
+    if event.complete:
+        _close(order, "complete", day.toordinal())
+    for line in event.lines:
+        put(desk.state.stock.setdefault(line.item, ItemStock()), line.lot, line.expiry, line.quantity)
+
+
+@_apply.register
+def _cancelled(event: OrderCancelled, desk: _Desk) -> None:
+    order = open_order(desk.state, event.order_id)
+    _close(order, "cancelled", desk.catalogue.site_day(event.site, event.occurred_at).toordinal())
+
+
+def open_order(state: SiteState, order_id: str) -> Order:
+    """An order from which something may still come.
+
+    Raises:
+        Refused: ``unknown-order``, ``order-closed``.
+    """
+    order = state.orders.get(order_id)
+    if order is None:
+        raise Refused("unknown-order", f"order_id: found {order_id!r}; expected an order placed for {state.site}")
+    if order.status != "open":
+        raise Refused("order-closed", f"order_id: {order_id!r} is {order.status}; expected an open order")
+    return order
+
+
+def receive(state: SiteState, order_id: str, quantities: Mapping[str, int], day: int, touched: Touched) -> None:
+    """Containers by item came on an order; the last ones it waits for complete it.
+
+    Raises:
+        Refused: ``unknown-order``, ``order-closed``, ``item-not-ordered``.
+    """
+    order = open_order(state, order_id)
+    _check_ordered(order, quantities)
+    for item, quantity in quantities.items():
+        order.lines[item].delivered += quantity
+    _close_if_done(order, day)
+    touched.orders.add(order_id)
+
+
+def _check_ordered(order: Order, items: Iterable[str]) -> None:
+    for item in items:
+        if item not in order.lines:
+            raise Refused(
+                "item-not-ordered",
+                f"lines.item: found {item!r}; order {order.order_id!r} has {', '.join(order.lines)}"
+                " (what came besides is told as stock.received)",
+            )
+
+
+def _close_if_done(order: Order, day: int) -> None:
+    if not any(line.outstanding for line in order.lines.values()):
+        _close(order, "complete", day)
+
+
+def _close(order: Order, status: str, day: int) -> None:
+    order.status = "complete" if status == "complete" else "cancelled"
+    order.closed_on = day
+
+
+def _summed(lines: Iterable[tuple[str, int]]) -> dict[str, int]:
+    quantities: dict[str, int] = {}
+    for item, quantity in lines:
+        quantities[item] = quantities.get(item, 0) + quantity
+    return quantities

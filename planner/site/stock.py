@@ -1,0 +1,217 @@
+"""How stock events change a site's lots. Each either changes the state or raises ``Refused`` and changes nothing.
+
+A day is the site's day of ``occurred_at``, not of the clock: the same events mean the same whenever they are folded.
+
+Refusals: ``already-expired``, ``lot-expiry-differs``, ``unknown-lot`` (a count or a named lot; its expiry is not
+known, so it has to be received first), ``duplicate-lot``, ``stale-count``, ``lot-expired``, ``lot-quarantined``,
+``not-multi-dose``, ``witness-missing``, ``same-site``, ``unknown-site``, ``taken-by-completion``, and those of
+``planner.site.orders`` for a receipt that names an order.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from functools import singledispatch
+
+from planner.catalogue.index import Catalogue
+from planner.catalogue.model import ContainerUse, Item
+from planner.events.stock import (
+    Counted,
+    Dispensed,
+    Quarantined,
+    Received,
+    StockEvent,
+    TransferredIn,
+    TransferredOut,
+    Wasted,
+)
+from planner.refusal import Refused
+from planner.site import orders
+from planner.site.lots import fefo, for_waste, on_shelf, put, take, take_volume
+from planner.site.receipts import check_receipt, known_lots
+from planner.site.state import CountFinding, ItemStock, Lot, SiteState
+from planner.site.touched import Touched
+
+
+class Shelf:
+    """What an event needs to know beside itself: the item's stock, its catalogue entry, and the site's day."""
+
+    __slots__ = ("at", "catalogue", "day", "item", "state", "stock", "touched")
+
+    def __init__(self, state: SiteState, catalogue: Catalogue, event: StockEvent, touched: Touched) -> None:
+        self.state = state
+        self.catalogue = catalogue
+        self.touched = touched
+        self.item: Item = catalogue.items[event.item]
+        self.at: datetime = event.occurred_at.astimezone(UTC)
+        self.day: date = catalogue.site_day(state.site, event.occurred_at)
+        # not yet in the state: a refused event leaves no trace
+        self.stock: ItemStock = state.stock.get(event.item) or ItemStock()
+
+    def lot(self, name: str) -> Lot:
+        """A lot by name.
+
+        Raises:
+            Refused: ``unknown-lot``.
+        """
+        lot = self.stock.lots.get(name)
+        if lot is None:
+            raise Refused("unknown-lot", f"lot: found {name!r}; expected one of {known_lots(self.stock)}")
+        return lot
+
+    def usable_lot(self, name: str) -> Lot:
+        """A lot that sessions may take from. Raises ``Refused``: ``unknown-lot``, ``lot-quarantined``,
+        ``lot-expired``."""
+        lot = self.lot(name)
+        if lot.quarantined:
+            raise Refused("lot-quarantined", f"lot: {name!r} is quarantined; expected it to be released before its use")
+        if lot.expiry < self.day:
+            raise Refused("lot-expired", f"lot: {name!r} expired after {lot.expiry}; expected one usable on {self.day}")
+        return lot
+
+
+def apply_stock(state: SiteState, catalogue: Catalogue, event: StockEvent, touched: Touched) -> str | None:
+    """Apply an event of a known site and item.
+
+    Returns:
+        What there is to say about it (a count's difference), else None.
+
+    Raises:
+        Refused: see the module.
+    """
+    shelf = Shelf(state, catalogue, event, touched)
+    said = _apply(event, shelf)
+    state.stock[event.item] = shelf.stock
+    touched.item(event.item, event.event_id)
+    return said
+
+
+@singledispatch
+def _apply(event: StockEvent, shelf: Shelf) -> str | None:
+    raise TypeError(f"no rule for {type(event).__name__}")
+
+
+@_apply.register
+def _received(event: Received, shelf: Shelf) -> str | None:
+    check_receipt(shelf.stock, event.lot, event.expiry, shelf.day)
+    if event.order_id is not None:
+        orders.receive(shelf.state, event.order_id, {event.item: event.quantity}, shelf.day.toordinal(), shelf.touched)
+    put(shelf.stock, event.lot, event.expiry, event.quantity)
+    return None
+
+
+@_apply.register
+def _transferred_in(event: TransferredIn, shelf: Shelf) -> str | None:
+    _other_site("from_site", event.from_site, shelf)
+    check_receipt(shelf.stock, event.lot, event.expiry, shelf.day)
+    put(shelf.stock, event.lot, event.expiry, event.quantity)
+    return None
+
+
+@_apply.register
+def _transferred_out(event: TransferredOut, shelf: Shelf) -> str | None:
+    _other_site("to_site", event.to_site, shelf)
+    # a quarantined or expired lot may be sent back, but only by name
+    lots = fefo(shelf.stock, shelf.day) if event.lot is None else [shelf.lot(event.lot)]
+    take(shelf.stock, event.quantity, lots)
+    return _deficit(shelf)
+
+
+def _other_site(field: str, site: str, shelf: Shelf) -> None:
+    if site == shelf.state.site:
+        raise Refused("same-site", f"{field}: found {site!r}, the event's own site; expected another")
+    if site not in shelf.catalogue.sites:
+        raise Refused("unknown-site", f"{field}: found {site!r}; expected a site of the catalogue")
+
+
+@_apply.register
+def _counted(event: Counted, shelf: Shelf) -> str | None:
+    stock = shelf.stock
+    found: dict[str, int] = {}
+    for counted in event.lots:
+        if counted.lot in found:
+            raise Refused("duplicate-lot", f"lots: found {counted.lot!r} twice; expected each lot once")
+        found[counted.lot] = counted.quantity
+    unknown = [name for name, quantity in found.items() if quantity and name not in stock.lots]
+    if unknown:
+        raise Refused(
+            "unknown-lot",
+            f"lots: found {', '.join(map(repr, unknown))}; expected lots of {event.item} that were received:"
+            f" {known_lots(stock)}. Their expiry is not known: receive them first, then count again",
+        )
+    if stock.last_count is not None and shelf.at < stock.last_count.counted_at:
+        raise Refused(
+            "stale-count",
+            f"occurred_at: found {shelf.at.isoformat()}; expected one after the last count,"
+            f" {stock.last_count.counted_at.isoformat()}",
+        )
+    expected = on_shelf(stock)
+    for name, lot in stock.lots.items():
+        lot.quantity = found.get(name, 0)
+    stock.deficit = 0
+    if shelf.item.use is not ContainerUse.MULTI_DOSE:
+        # expected use that was not yet a whole container: the shelf has shown what was really used
+        stock.presumed *= 0
+    counted_all = sum(found.values())
+    stock.last_count = CountFinding(event.event_id, shelf.at, expected, counted_all)
+    return f"expected {expected}, counted {counted_all}"
+
+
+@_apply.register
+def _dispensed(event: Dispensed, shelf: Shelf) -> str | None:
+    if event.booking_id is not None and shelf.catalogue.sites[event.site].consumption == "completions":
+        raise Refused(
+            "taken-by-completion",
+            f"booking_id: found {event.booking_id!r}; the site takes a session's use from its completion, so that this"
+            " would count it twice; expected no booking_id, or a site with consumption: dispensed",
+        )
+    lots = [shelf.usable_lot(event.lot)] if event.lot is not None else fefo(shelf.stock, shelf.day)
+    if event.quantity is not None:
+        take(shelf.stock, event.quantity, lots)
+        return _deficit(shelf)
+    if event.volume_ml is not None:
+        if shelf.item.use is not ContainerUse.MULTI_DOSE:
+            raise Refused(
+                "not-multi-dose",
+                f"volume_ml: {event.item} is {shelf.item.use}; expected quantity, in whole containers",
+            )
+        zone = shelf.catalogue.zone(event.site)
+        use_by = take_volume(shelf.stock, shelf.item, event.volume_ml, shelf.at, zone, lot=event.lot)
+        if use_by is not None:
+            shelf.touched.wake_at(use_by)
+    return _deficit(shelf)
+
+
+@_apply.register
+def _wasted(event: Wasted, shelf: Shelf) -> str | None:
+    if shelf.item.controlled_schedule is not None and event.witness is None:
+        raise Refused(
+            "witness-missing",
+            f"witness: absent; expected who saw {event.item} (schedule {shelf.item.controlled_schedule}) thrown away",
+        )
+    if event.lot is not None:
+        shelf.lot(event.lot)
+    if event.reason == "open-expired" and shelf.item.use is ContainerUse.MULTI_DOSE:
+        # it left its lot when it was opened
+        candidates = sorted(shelf.stock.open, key=lambda open_: (open_.use_by, open_.lot))
+        gone = [c for c in candidates if event.lot is None or c.lot == event.lot][: event.quantity]
+        shelf.stock.open = [open_ for open_ in shelf.stock.open if not any(open_ is c for c in gone)]
+        return None
+    if event.lot is not None:
+        lots = [shelf.stock.lots[event.lot]]
+    else:
+        lots = for_waste(shelf.stock, recalled=event.reason == "recalled")
+    take(shelf.stock, event.quantity, lots)
+    return _deficit(shelf)
+
+
+@_apply.register
+def _quarantined(event: Quarantined, shelf: Shelf) -> str | None:
+    shelf.lot(event.lot).quarantined = not event.released
+    return None
+
+
+def _deficit(shelf: Shelf) -> str | None:
+    if not shelf.stock.deficit:
+        return None
+    return f"{shelf.stock.deficit} containers more were taken than the lots had: expected a receipt or a count"

@@ -228,7 +228,8 @@ class KafkaCluster:
         self._java_options += ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"] if fast_start else []
         self._settings = settings or {}
         self._secured = secured
-        self._cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # 22 characters of base64; a hyphen in front would pass for an option
+        self._cluster_id = "T" + urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
         self.directory = Path(tempfile.mkdtemp(prefix="kafka-"))
         ports = _free_ports(nodes * 3)
         self._nodes = [
@@ -372,7 +373,10 @@ class KafkaCluster:
             self.wait([i for i, other in enumerate(self._nodes) if other.process is not None])
 
     def wipe(self, node: int) -> None:
-        """Lose the disk of a node that does not run: its data are gone, it is formatted anew."""
+        """Lose the data disk of a node that does not run: every partition's copy is gone, an empty disk is put in.
+
+        Its part in the quorum of controllers is on another disk, as Kafka recommends.
+        """
         which = self._nodes[node]
         if which.process is not None:
             raise ValueError(f"node {node} runs; kill it before wiping its disk")
@@ -389,7 +393,15 @@ class KafkaCluster:
         properties = node.directory / "server.properties"
         properties.write_text("".join(f"{name}={value}\n" for name, value in self._properties(node).items()))
         (node.directory / "log4j2.properties").write_text(_LOG4J)
-        arguments = ["kafka.tools.StorageTool", "format", "-t", self._cluster_id, "-c", str(properties)]
+        arguments = [
+            "kafka.tools.StorageTool",
+            "format",
+            "--ignore-formatted",
+            "-t",
+            self._cluster_id,
+            "-c",
+            str(properties),
+        ]
         if self._secured:
             arguments += ["--add-scram", f'SCRAM-SHA-512=[name="{SCRAM_USER}",password="{SCRAM_PASSWORD}"]']
         argv = self._launcher.argv(self.directory, f"{node.container}-format", *self._java_options, *arguments)
@@ -445,6 +457,7 @@ class KafkaCluster:
             "inter.broker.listener.name": "PLAINTEXT",
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL",
             "log.dirs": str(node.directory / "data"),
+            "metadata.log.dir": str(node.directory / "quorum"),
             "auto.create.topics.enable": "false",
             "default.replication.factor": copies,
             "min.insync.replicas": str(min(2, count)),

@@ -1,0 +1,315 @@
+"""The engine: one agent's steps, a chunk at a time. Restore, check the position, fold, make durable, acknowledge.
+
+The table holds the applied offset of each input beside the entries, written in the same atomic batch. So the engine,
+not the consumer group, knows what was applied: records below the applied offset are skipped, and a chunk that begins
+above it is a detected loss, which is read again, or stops the worker where the log no longer has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import structlog
+from faust.types import TP
+
+from planner.step import Effects, Entries, Message, Record, Step
+from streams import metrics, names
+from streams.delivery.chunk import Chunk
+from streams.delivery.outlet import Fenced, Outlet, Page
+from streams.retry import persist
+
+log = structlog.get_logger(__name__)
+
+
+class RecordsLost(RuntimeError):  # noqa: N818 - named after what happened
+    """The log no longer has records that were not yet applied, or is not the log that the table belongs to."""
+
+
+class StepFailed(RuntimeError):  # noqa: N818 - named after what happened
+    """A bug: a step raised. The record's coordinates are in the message; its offset is not committed."""
+
+
+@dataclass(slots=True)
+class _Slot:
+    """A partition: its step and how far each input was applied (topics without prefix)."""
+
+    partition: int
+    step: Step
+    applied: dict[str, int]
+    began: dict[str, int] = field(default_factory=dict)
+    """Where an input of which nothing was applied begins."""
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a chunk is folded and made durable, so that what is due is taken between chunks."""
+    touched: bool = True
+    dropped: bool = False
+
+
+class Engine:
+    """The steps of one agent in this worker."""
+
+    def __init__(
+        self,
+        agent: str,
+        *,
+        prefix: str,
+        make_step: Callable[[int], Step],
+        entries: Callable[[int], Entries],
+        outlet: Outlet,
+        seek_back: Callable[[TP, int], Awaitable[None]],
+        earliest_offset: Callable[[TP], Awaitable[int]],
+        compacted: Collection[str] = (),
+        forecast_interval_s: float = 0.1,
+        retry_limit_s: float = 60.0,
+    ) -> None:
+        self.agent = agent
+        self._prefix = prefix
+        self._make_step = make_step
+        self._entries = entries
+        self._outlet = outlet
+        self._seek_back = seek_back
+        self._earliest_offset = earliest_offset
+        self._compacted = frozenset(compacted)
+        self._forecast_interval_s = forecast_interval_s
+        self._retry_limit_s = retry_limit_s
+        self._slots: dict[int, _Slot] = {}
+        self._closing = False
+        self.applied_at = time.monotonic()
+        """When a chunk was last made durable, for the liveness probe."""
+
+    # --- partitions come and go -------------------------------------------------------------------------------
+
+    def restore(self, partitions: set[int]) -> None:
+        """Own exactly these partitions, each restored from its table. Steps are never carried over a rebalance."""
+        self.drop()
+        self._closing = False
+        for partition in sorted(partitions):
+            entries = self._entries(partition)
+            step = self._make_step(partition)
+            began = time.perf_counter()
+            step.restore(entries)
+            applied = {
+                topic: int(value)
+                for topic in names.INPUTS.get(self.agent, ())
+                if (value := entries.get(names.position_key(topic))) is not None
+            }
+            self._slots[partition] = _Slot(partition, step, applied)
+            log.info(
+                "restored",
+                agent=self.agent,
+                partition=partition,
+                applied=applied,
+                seconds=round(time.perf_counter() - began, 3),
+            )
+
+    def drop(self) -> None:
+        """Own nothing; a chunk being folded is not written."""
+        for slot in self._slots.values():
+            slot.dropped = True
+        self._slots.clear()
+
+    async def release(self, timeout_s: float) -> None:
+        """Let chunks in flight and forecasts that are due come to their end, then own nothing."""
+        self._closing = True
+        try:
+            async with asyncio.timeout(timeout_s):
+                for slot in list(self._slots.values()):
+                    async with slot.lock:
+                        due = slot.step.due() if slot.touched else []
+                        slot.touched = False
+                    await self._publish(due)
+        except TimeoutError:
+            log.warning("partitions_left_in_flight", agent=self.agent, waited_seconds=timeout_s)
+        self.drop()
+
+    def applied_offset(self, tp: TP) -> int | None:
+        """Offset of the next record of an input to apply; None: nothing was applied yet, or not ours."""
+        slot = self._slots.get(tp.partition)
+        return None if slot is None else slot.applied.get(self._short(tp.topic))
+
+    def begins_at(self, tp: TP, offset: int) -> None:
+        """Nothing of this input was applied yet, and its log begins here."""
+        if (slot := self._slots.get(tp.partition)) is not None:
+            slot.began[self._short(tp.topic)] = offset
+
+    @property
+    def steps(self) -> Mapping[int, Step]:
+        """The steps by partition, for readers in this process."""
+        return {partition: slot.step for partition, slot in self._slots.items()}
+
+    # --- a chunk ----------------------------------------------------------------------------------------------
+
+    async def apply(self, chunk: Chunk) -> bool:
+        """Fold a chunk and make its effects durable; True when it may be acknowledged.
+
+        Raises:
+            RecordsLost: the log no longer has what should have come.
+            StepFailed: a bug in a step.
+        """
+        slot = self._slots.get(chunk.partition)
+        if slot is None or self._closing:
+            return False
+        async with slot.lock:
+            if slot.dropped or self._closing:
+                return False
+            try:
+                return await self._apply(slot, chunk)
+            except Fenced:
+                log.warning("partition_gone", agent=self.agent, topic=chunk.topic, partition=chunk.partition)
+                slot.dropped = True
+                self._slots.pop(slot.partition, None)
+                return False
+
+    async def _apply(self, slot: _Slot, chunk: Chunk) -> bool:
+        topic = self._short(chunk.topic)
+        tp = TP(chunk.topic, chunk.partition)
+        records = chunk.records
+        expected = slot.applied.get(topic, slot.began.get(topic))
+        if expected is None:
+            expected = await self._earliest_offset(tp)
+        if records and records[0].offset < chunk.start:
+            raise RecordsLost(
+                f"{chunk.topic}/{chunk.partition}: the log was asked for offset {chunk.start} and begins anew at "
+                f"{records[0].offset}: it was truncated or replaced, and the table {names.table_name(self.agent)} "
+                "belongs to the former log"
+            )
+        if chunk.start > expected:
+            log.warning("gap", agent=self.agent, topic=topic, partition=tp.partition, at=chunk.start, expected=expected)
+            metrics.gaps.labels(self.agent).inc()
+            await self._seek_back(tp, expected)
+            return False
+        if records and records[0].offset < expected:
+            known = bisect_left(records, expected, key=_offset)
+            metrics.skipped.labels(self.agent).inc(known)
+            records = records[known:]
+        if chunk.end <= expected:
+            return True
+        if records and records[0].offset > expected and topic not in self._compacted:
+            await self._check_kept(tp, expected)
+        await self._fold(slot, topic, chunk, records)
+        return True
+
+    async def _check_kept(self, tp: TP, expected: int) -> None:
+        """The first record is not the expected one: a natural hole (transaction markers), or removed too early."""
+        earliest = await self._earliest_offset(tp)
+        if earliest > expected:
+            raise RecordsLost(
+                f"{tp.topic}/{tp.partition}: records {expected} to {earliest - 1} were not yet applied and the log no "
+                "longer has them (retention); restore the log, or delete the table's changelog to begin anew"
+            )
+
+    async def _fold(self, slot: _Slot, topic: str, chunk: Chunk, records: list[Record]) -> None:
+        pages = iter(slot.step.fold(records, caught_up=chunk.behind <= 0)) if records else iter(())
+        position = {names.position_key(topic): b"%d" % chunk.end}
+        started = time.perf_counter()
+        last = False
+        while not last:
+            try:
+                effects = next(pages, Effects())
+            except Exception as error:
+                raise self._failed(topic, chunk, records, error) from error
+            metrics.step_seconds.labels(self.agent).observe(time.perf_counter() - started)
+            last = not effects.more
+            await self._deliver(slot, chunk, effects, position if last else {})
+            started = time.perf_counter()
+        slot.applied[topic] = chunk.end
+        slot.touched = True
+        self.applied_at = time.monotonic()
+        metrics.records.labels(self.agent, topic).inc(len(records))
+        metrics.chunk_records.labels(self.agent).observe(len(records))
+        metrics.lag_records.labels(self.agent, topic, str(chunk.partition)).set(chunk.behind)
+        metrics.applied_offset.labels(self.agent, topic, str(chunk.partition)).set(chunk.end)
+
+    async def _deliver(self, slot: _Slot, chunk: Chunk, effects: Effects, position: Mapping[bytes, bytes]) -> None:
+        page = Page(
+            agent=self.agent,
+            changelog=self._prefix + names.changelog(self.agent),
+            partition=chunk.partition,
+            messages=effects.messages,
+            # the position comes last: an entry that compaction never takes ends every batch
+            writes={**effects.writes, **position},
+            applied={chunk.topic: chunk.end} if position else {},
+            still_ours=lambda: not slot.dropped,
+        )
+        started = time.perf_counter()
+        await persist(lambda: self._outlet.deliver(page), self._outlet.faults, self._retry_limit_s, self.agent)
+        metrics.publish_seconds.labels(self.agent).observe(time.perf_counter() - started)
+        self._count(effects.messages)
+        metrics.table_bytes.labels(self.agent).inc(sum(len(k) + len(v or b"") for k, v in page.writes.items()))
+        for name, count in effects.counts.items():
+            if name == "alerts_open":
+                metrics.alerts_open.labels(str(chunk.partition)).set(count)
+            else:
+                metrics.events.labels(self.agent, name).inc(count)
+
+    def _failed(self, topic: str, chunk: Chunk, records: list[Record], error: Exception) -> StepFailed:
+        culprit = _record_in(error.__traceback__)
+        where = (
+            f"record {culprit.topic}/{culprit.partition}/{culprit.offset}"
+            if culprit is not None
+            else f"a record of {topic}/{chunk.partition}/{records[0].offset} to {records[-1].offset}"
+        )
+        metrics.bugs.labels(self.agent, topic).inc()
+        log.critical(
+            "step_failed",
+            agent=self.agent,
+            topic=topic,
+            partition=chunk.partition,
+            offset=culprit.offset if culprit is not None else None,
+            first_offset=records[0].offset,
+            last_offset=records[-1].offset,
+            error=repr(error),
+            exc_info=error,
+        )
+        return StepFailed(f"agent {self.agent}: {where}: {error!r}")
+
+    # --- what may wait ----------------------------------------------------------------------------------------
+
+    async def publish_due(self) -> None:
+        """For ever: publish the forecasts that are due, at most every interval, without holding up any chunk."""
+        while True:
+            await asyncio.sleep(self._forecast_interval_s)
+            for slot in list(self._slots.values()):
+                if slot.touched and not slot.dropped:
+                    async with slot.lock:
+                        due = slot.step.due()
+                        slot.touched = False
+                    if not slot.dropped:
+                        await self._publish(due)
+
+    async def _publish(self, messages: list[Message]) -> None:
+        if messages:
+            await persist(lambda: self._outlet.publish(messages), self._outlet.faults, self._retry_limit_s, self.agent)
+            self._count(messages)
+
+    def _count(self, messages: Iterable[Message]) -> None:
+        count: dict[str, list[int]] = {}
+        for topic, key, value, _, _ in messages:
+            counted = count.setdefault(topic, [0, 0])
+            counted[0] += 1
+            counted[1] += len(key or b"") + len(value or b"")
+        for topic, (number, size) in count.items():
+            metrics.messages_out.labels(self.agent, topic).inc(number)
+            metrics.bytes_out.labels(self.agent, topic).inc(size)
+
+    def _short(self, topic: str) -> str:
+        return topic.removeprefix(self._prefix)
+
+
+def _offset(record: Record) -> int:
+    return record.offset
+
+
+def _record_in(trace: TracebackType | None) -> Record | None:
+    """The record that the innermost frame of a traceback was about: a local variable of type Record."""
+    found: Record | None = None
+    while trace is not None:
+        local: Mapping[str, Any] = trace.tb_frame.f_locals
+        found = next((value for value in local.values() if isinstance(value, Record)), found)
+        trace = trace.tb_next
+    return found

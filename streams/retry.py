@@ -1,0 +1,42 @@
+"""Another attempt, with growing pauses and an end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+
+from streams import metrics
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+PAUSE_S_MIN = 0.05
+PAUSE_S_MAX = 5.0
+
+
+async def persist(
+    attempt: Callable[[], Awaitable[T]], faults: tuple[type[Exception], ...], limit_s: float, agent: str
+) -> T:
+    """Do it, again while it fails with one of ``faults`` and no more than ``limit_s`` seconds have passed.
+
+    Raises:
+        whatever the last attempt raised.
+    """
+    began = time.monotonic()
+    pause_s = PAUSE_S_MIN
+    while True:
+        try:
+            return await attempt()
+        except faults as fault:
+            waited_s = time.monotonic() - began
+            if waited_s + pause_s > limit_s:
+                log.error("log_does_not_answer", agent=agent, error=repr(fault), waited_seconds=round(waited_s, 1))
+                raise
+            metrics.retries.labels(agent).inc()
+            log.warning("trying_again", agent=agent, error=repr(fault), pause_seconds=pause_s)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, PAUSE_S_MAX)

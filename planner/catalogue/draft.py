@@ -6,7 +6,7 @@ of all others, so that one broken entity does not raise a fault wherever it is r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
@@ -16,9 +16,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from planner.catalogue import model
-from planner.catalogue.faults import Document, Fault, Path, known_name
+from planner.catalogue.faults import Document, Fault, Place, known_name
 
-E = TypeVar("E", bound=BaseModel)
+E_co = TypeVar("E_co", bound=BaseModel, covariant=True)
 
 SECTIONS: Final[dict[str, type[BaseModel]]] = {
     "groups": model.Group,
@@ -44,14 +44,14 @@ class Named(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Placed(Generic[E]):
+class Placed(Generic[E_co]):
     """An entity, and where it stands."""
 
-    entity: E
+    entity: E_co
     document: Document
-    path: Path
+    path: Place
 
-    def fault(self, path: Path, value: Any, expected: str) -> Fault:
+    def fault(self, path: Place, value: Any, expected: str) -> Fault:
         """A fault at ``path`` below the entity."""
         return self.document.fault(self.path + path, value, expected)
 
@@ -69,7 +69,7 @@ class Draft:
     sites: list[Placed[model.Site]] = field(default_factory=list)
     policies: list[Placed[model.Policy]] = field(default_factory=list)
     line_kits: list[Placed[model.LineKits]] = field(default_factory=list)
-    places: dict[str, dict[str, list[tuple[Document, Path]]]] = field(
+    places: dict[str, dict[str, list[tuple[Document, Place]]]] = field(
         default_factory=lambda: {section: {} for section in SECTIONS}
     )
     """section → id → where it stands, also of entities that did not validate."""
@@ -109,9 +109,12 @@ def _by_id(placed: list[Placed[N]]) -> dict[str, N]:
     return {one.entity.id: one.entity for one in reversed(placed)}
 
 
-def read(documents: Sequence[Document]) -> tuple[Draft, list[Fault]]:
-    """Validate every entity of every document by itself. Nothing is raised: what does not fit is a fault."""
-    draft = Draft()
+def read(documents: Sequence[Document], unread: Set[str] = frozenset()) -> tuple[Draft, list[Fault]]:
+    """Validate every entity of every document by itself. Nothing is raised: what does not fit is a fault.
+
+    ``unread``: sections of which a file could not be read.
+    """
+    draft = Draft(unread=set(unread))
     faults: list[Fault] = []
     for document in documents:
         faults += _read_document(draft, document)
@@ -174,7 +177,7 @@ def _read_line_kits(draft: Draft, document: Document, raw: Any) -> Iterator[Faul
 
 
 def _read_entity(draft: Draft, document: Document, section: str, index: int, raw: Any) -> Iterator[Fault]:
-    path: Path = (section, index)
+    path: Place = (section, index)
     if isinstance(raw, dict) and isinstance(raw.get("id"), str):
         draft.places[section].setdefault(raw["id"], []).append((document, path))
     else:
@@ -188,7 +191,7 @@ def _read_entity(draft: Draft, document: Document, section: str, index: int, raw
 M = TypeVar("M", bound=BaseModel)
 
 
-def _validated(kind: type[M], document: Document, path: Path, raw: Any) -> tuple[M | None, list[Fault]]:
+def _validated(kind: type[M], document: Document, path: Place, raw: Any) -> tuple[M | None, list[Fault]]:
     if not isinstance(raw, dict):
         return None, [document.fault(path, _kind(raw), "a mapping")]
     booleans = [
@@ -217,7 +220,7 @@ def _kind(raw: Any) -> str:
             return str(raw)
 
 
-def _booleans(raw: Any, path: Path = ()) -> Iterator[tuple[Path, bool]]:
+def _booleans(raw: Any, path: Place = ()) -> Iterator[tuple[Place, bool]]:
     """Booleans in raw content: pydantic would take ``true`` for the number 1."""
     if isinstance(raw, bool):
         yield path, raw
@@ -229,13 +232,13 @@ def _booleans(raw: Any, path: Path = ()) -> Iterator[tuple[Path, bool]]:
             yield from _booleans(value, (*path, index))
 
 
-def _is_boolean_field(kind: type[BaseModel], path: Path) -> bool:
+def _is_boolean_field(kind: type[BaseModel], path: Place) -> bool:
     inside = _models_at(kind, path[:-1])
     fields = [m.model_fields[str(path[-1])] for m in inside if str(path[-1]) in m.model_fields]
     return not fields or any(field.annotation is bool for field in fields)
 
 
-def _models_at(kind: type[BaseModel], path: Path) -> list[type[BaseModel]]:
+def _models_at(kind: type[BaseModel], path: Place) -> list[type[BaseModel]]:
     """Models that may stand at ``path`` below ``kind``."""
     types: list[Any] = [kind]
     for step in path:
@@ -276,7 +279,7 @@ _EXPECTED: Final = {
 _SLUG: Final = "lower-case letters, digits, dots and hyphens, 1 to 96 characters"
 
 
-def _fault_of(kind: type[BaseModel], document: Document, path: Path, details: ErrorDetails) -> Fault:
+def _fault_of(kind: type[BaseModel], document: Document, path: Place, details: ErrorDetails) -> Fault:
     """A validation error of pydantic in our words."""
     where = tuple(step for step in details["loc"] if step != "[key]")
     value, context = details["input"], details.get("ctx", {})

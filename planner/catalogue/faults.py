@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-Path = tuple[str | int, ...]
+Place = tuple[str | int, ...]
 """Keys and indices from the top of a file to a value: ``("items", 3, "pack", "containers")``."""
 
 LONGEST_VALUE: Final = 80
@@ -22,7 +22,7 @@ class Fault:
     file: str
     line: int
     field: str
-    """Path within the file, elements of lists by their id: ``items[saline-100ml-bag].pack.containers``."""
+    """Place within the file, elements of lists by their id: ``items[saline-100ml-bag].pack.containers``."""
     value: str
     expected: str
 
@@ -38,16 +38,16 @@ class Document:
     file: str
     """Name relative to the catalogue's directory, with forward slashes."""
     content: Any
-    lines: Mapping[Path, int] = field(default_factory=dict)
+    lines: Mapping[Place, int] = field(default_factory=dict)
 
-    def line_of(self, path: Path) -> int:
+    def line_of(self, path: Place) -> int:
         """Line of the nearest enclosing value that stands in the file."""
         for length in range(len(path), -1, -1):
             if path[:length] in self.lines:
                 return self.lines[path[:length]]
         return 0
 
-    def describe(self, path: Path) -> str:
+    def describe(self, path: Place) -> str:
         """The path for a reader, elements of lists by id."""
         text, here = "", self.content
         for step in path:
@@ -58,7 +58,7 @@ class Document:
                 text += f".{step}" if text else step
         return text
 
-    def fault(self, path: Path, value: Any, expected: str) -> Fault:
+    def fault(self, path: Place, value: Any, expected: str) -> Fault:
         """A fault at ``path`` of this file."""
         return Fault(self.file, self.line_of(path), self.describe(path), shown(value), expected)
 

@@ -29,6 +29,15 @@ _NOT_EXPANDED: Final = {
 """Fields that no expansion can depend on: a change of them moves no ``definition_digest``."""
 
 
+def narrowed(preferred: tuple[ItemChoice, ...], allowed: tuple[ItemChoice, ...] | None) -> tuple[ItemChoice, ...]:
+    """A site's preference, as far as a line allows it: all of it when the line says nothing, else what both name;
+    if they name nothing together, what the line allows."""
+    if allowed is None:
+        return preferred
+    names = {choice.item for choice in allowed}
+    return tuple(choice for choice in preferred if choice.item in names) or allowed
+
+
 class Catalogue:
     """A bundle that passed ``check``, by id. Immutable.
 
@@ -75,10 +84,7 @@ class Catalogue:
         allowed = line.items if line is not None else None
         if allowed is None:
             return preferred if preferred is not None else self.components[component_id].filled_by
-        if preferred is None:
-            return allowed
-        names = {choice.item for choice in allowed}
-        return tuple(choice for choice in preferred if choice.item in names) or allowed
+        return allowed if preferred is None else narrowed(preferred, allowed)
 
     def zone(self, site_id: str) -> ZoneInfo:
         """The site's time zone."""

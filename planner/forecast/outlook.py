@@ -4,11 +4,35 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+
+
+Kind = Literal["item", "group", "component"]
+Key = tuple[Kind, str]
+"""What a forecast is of: kind and id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Need of groups and components per day; arrays of shape (keys, days).
+
+    A group counts containers of its items, a component the content of its items' containers in ``units``. The
+    items of a session come and go together, so the variance is that of the sessions' sums, not the sum of the
+    items' variances. ``scale`` is the amount in one container: what quantiles are whole multiples of.
+    """
+
+    keys: tuple[Key, ...]
+    units: tuple[str, ...]
+    scale: Floats
+    firm_mean: Floats
+    firm_variance: Floats
+    to_come_mean: Floats
+    to_come_variance: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +45,9 @@ class Need:
     firm_variance: Floats
     to_come_mean: Floats
     to_come_variance: Floats
+    totals: Totals | None = None
+    unsettled: Floats | None = None
+    """Containers that sessions of the last days, whose end has not been told, are expected to have used; (items,)."""
 
     @property
     def mean(self) -> Floats:

@@ -1,0 +1,139 @@
+"""What the step keeps of a booking: one table entry, small, as a JSON array."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+import orjson
+from pydantic import TypeAdapter
+
+from planner.events.bookings import Override, Parameters
+from planner.topics import composed_key
+
+EVENT_IDS_MOST = 64
+"""Event ids remembered per booking; an older one is caught by its version, which is lower than the booking's."""
+
+_FORMAT = 1
+_OVERRIDES: TypeAdapter[tuple[Override, ...]] = TypeAdapter(tuple[Override, ...])
+
+
+class Status(StrEnum):
+    """Where a booking stands."""
+
+    CANCELLATION_WAITING = "cancellation-waiting"
+    """Cancelled before it was booked: nothing else is known of it."""
+    BOOKED = "booked"
+    ARRIVED = "arrived"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    MISSED = "missed"
+
+
+LIVE = frozenset({Status.BOOKED, Status.ARRIVED})
+"""A site holds a requirement of such a booking."""
+
+BOOKINGS_PREFIX = composed_key("booking", "")
+
+
+def booking_key(booking_id: str) -> bytes:
+    return composed_key("booking", booking_id)
+
+
+@dataclass(slots=True)
+class BookingRow:
+    """A booking as its events left it. Mutable; owned by the step.
+
+    ``version``: of the last event applied. ``revision``: of the last requirement message, 0 if none. ``start``: in
+    UTC. ``day``: ordinal of the site's day. ``lines_id``: digest of the lines last stated (see ``lines_key``).
+    """
+
+    status: Status
+    version: int
+    revision: int = 0
+    site: str = ""
+    protocol: str = ""
+    start: str = ""
+    day: int = 0
+    parameters: Parameters = field(default_factory=Parameters)
+    overrides: tuple[Override, ...] = ()
+    series_id: str | None = None
+    protocol_version: int = 0
+    catalogue_version: str = ""
+    lines_id: str = ""
+    event_ids: list[str] = field(default_factory=list)
+
+    def remember(self, event_id: str) -> None:
+        self.event_ids.append(event_id)
+        if len(self.event_ids) > EVENT_IDS_MOST:
+            del self.event_ids[0]
+
+    @property
+    def starts_at(self) -> datetime:
+        return datetime.fromisoformat(self.start)
+
+    def encode(self) -> bytes:
+        parameters = self.parameters
+        return orjson.dumps(
+            [
+                _FORMAT,
+                self.status,
+                self.version,
+                self.revision,
+                self.site,
+                self.protocol,
+                self.start,
+                self.day,
+                None if parameters.weight_kg is None else str(parameters.weight_kg),
+                None if parameters.hours is None else str(parameters.hours),
+                _OVERRIDES.dump_python(self.overrides, mode="json", exclude_none=True) if self.overrides else None,
+                self.series_id,
+                self.protocol_version,
+                self.catalogue_version,
+                self.lines_id,
+                self.event_ids,
+            ]
+        )
+
+    @classmethod
+    def decode(cls, value: bytes) -> BookingRow:
+        """Read an entry that ``encode`` wrote.
+
+        Raises:
+            ValueError: the entry is not one of ours, or of a format this version does not know.
+        """
+        fields: list[Any] = orjson.loads(value)
+        if fields[0] != _FORMAT:
+            raise ValueError(f"booking entry: found format {fields[0]!r}; expected {_FORMAT}")
+        (status, version, revision, site, protocol, start, day, weight, hours) = fields[1:10]
+        (overrides, series_id, protocol_version, catalogue_version, lines_id, event_ids) = fields[10:]
+        return cls(
+            Status(status),
+            version,
+            revision,
+            site,
+            protocol,
+            start,
+            day,
+            _parameters(weight, hours),
+            _OVERRIDES.validate_python(overrides) if overrides else (),
+            series_id,
+            protocol_version,
+            catalogue_version,
+            lines_id,
+            event_ids,
+        )
+
+
+_NO_PARAMETERS = Parameters()
+
+
+def _parameters(weight: str | None, hours: str | None) -> Parameters:
+    if weight is None and hours is None:
+        return _NO_PARAMETERS
+    return Parameters.model_construct(
+        weight_kg=None if weight is None else Decimal(weight), hours=None if hours is None else Decimal(hours)
+    )

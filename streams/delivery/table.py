@@ -45,6 +45,14 @@ class ChunkStore(Store):  # type: ignore[misc]
         """Nothing is reset behind the changelog's back."""
         raise NotImplementedError("a table's state is its changelog; delete both or none")
 
+    async def backup_partition(self, tp: Any, flush: bool = True, purge: bool = False, keep: int = 1) -> None:
+        """There is none: the changelog is the copy."""
+        raise NotImplementedError("a table is backed up by its changelog")
+
+    def restore_backup(self, tp: Any, latest: bool = True, backup_id: int = 0) -> None:
+        """There is none: the changelog is the copy."""
+        raise NotImplementedError("a table is restored from its changelog")
+
 
 class ChunkTable(Table):  # type: ignore[misc]
     """A table whose entries are written by the engine alone, in pages."""

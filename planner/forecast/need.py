@@ -19,32 +19,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date, timedelta
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from planner.catalogue.index import Catalogue
-from planner.catalogue.model import Item
 from planner.expansion.profile import typical
+from planner.forecast.layout import Layout, Pooled, lay_out
 from planner.forecast.model import DemandModel
 from planner.forecast.multidose import Volume, containers
-from planner.forecast.outlook import Floats, Key, Need, Totals
-from planner.forecast.rows import Row, Rows, Slot
+from planner.forecast.outlook import Floats, Need, Totals
+from planner.forecast.rows import Row, Rows
 from planner.messages import HORIZON_DAYS, AlertState
 from planner.site.bookings import SETTLE_DAYS
 from planner.site.state import Profile, SiteState
 
 _FIRST_SLOTS = 64
-
-
-class _Four(NamedTuple):
-    """Firm and to-come moments of one row; shape (days,) each."""
-
-    firm_mean: Floats
-    firm_variance: Floats
-    to_come_mean: Floats
-    to_come_variance: Floats
 
 
 class SiteNeed:
@@ -67,7 +57,9 @@ class SiteNeed:
         self._axis_from: tuple[bytes, frozenset[str]] | None = None
         self._keep: dict[str, Floats] = {}
         self._typical: dict[tuple[str, int], Profile | None] = {}
-        self._pooled: dict[str, tuple[Floats, _Four]] = {}
+        self._counted: dict[str, tuple[Floats, Floats]] = {}
+        self._layout: Layout | None = None
+        self._laid_out_slots = 0
         # by day and slot; four kinds of moments: firm mean and variance, to-come mean and variance
         self._moments: Floats = np.zeros((4, days, _FIRST_SLOTS))
         self._mentioned: npt.NDArray[np.bool_] = np.zeros((days + 1, _FIRST_SLOTS), dtype=np.bool_)  # last: unsettled
@@ -241,13 +233,19 @@ class SiteNeed:
         return self._axis
 
     def _assemble(self, today: date, items: tuple[str, ...]) -> Need:
-        entities = [self._catalogue.items[item] for item in items]
-        arrays = self._gather([("item", item) for item in items])
-        pooled: dict[str, _Four] = {}
-        for index, item in enumerate(entities):
-            if item.counted_in == "mL":
-                pooled[item.id] = self._containers(item.id, _Four(*arrays[:, index]))
-                arrays[:, index] = pooled[item.id]
+        layout = self._layout
+        if layout is None or layout.items != items or self._laid_out_slots != len(self._rows.slots):
+            layout = self._layout = lay_out(items, self._state.site, self._catalogue, self._rows)
+            self._laid_out_slots = len(self._rows.slots)
+        arrays = layout.picked.of(self._moments)
+        totals = layout.picked_keys.of(self._moments)
+        for pooled in layout.pooled:
+            counted = self._containers(pooled, arrays[:, pooled.row])
+            arrays[:, pooled.row] = counted
+            # as if independent of the session's other items
+            for position, amount in pooled.adds_to:
+                totals[0::2, position] += counted[0::2] * amount
+                totals[1::2, position] += counted[1::2] * (amount * amount)
         return Need(
             first_day=today,
             items=items,
@@ -255,86 +253,44 @@ class SiteNeed:
             firm_variance=arrays[1],
             to_come_mean=arrays[2],
             to_come_variance=arrays[3],
-            totals=self._totals(items, pooled),
-            unsettled=self._unsettled_of(entities),
+            totals=Totals(
+                keys=layout.keys,
+                units=layout.units,
+                scale=layout.scale,
+                firm_mean=totals[0],
+                firm_variance=totals[1],
+                to_come_mean=totals[2],
+                to_come_variance=totals[3],
+            ),
+            unsettled=self._unsettled_of(layout),
         )
 
-    def _unsettled_of(self, items: list[Item]) -> Floats:
-        """Containers by item; of multi-dose items as a fraction of their content."""
-        used = np.zeros(len(items))
-        for index, item in enumerate(items):
-            number = self._rows.slots.get(("item", item.id), self._unsettled.size)
-            if number < self._unsettled.size:
-                size = float(item.content.value) if item.counted_in == "mL" else 1.0
-                used[index] = self._unsettled[number] / size
-        return used
-
-    def _gather(self, slots: list[Slot]) -> Floats:
-        """Shape (4, slots, days); rows of slots that nothing has used yet are zero."""
-        numbers = [self._rows.slots.get(slot, -1) for slot in slots]
-        gathered = np.ascontiguousarray(self._moments[:, :, numbers].transpose(0, 2, 1))
-        gathered[:, [number < 0 for number in numbers]] = 0.0
-        return gathered
-
-    def _containers(self, item_id: str, volume: _Four) -> _Four:
-        """The item's pooled volume in containers; firm and to come share them as they share the volume."""
-        uses = _Four(*self._gather([("uses", item_id)])[:, 0])
-        inputs = np.stack((*volume, *uses))
-        known = self._pooled.get(item_id)
+    def _containers(self, pooled: Pooled, volume: Floats) -> Floats:
+        """The item's pooled volume in containers, shape (4, days) as the volume's; firm and to come share them as
+        they share the volume."""
+        inputs = np.concatenate((volume, pooled.uses.of(self._moments)[:, 0]))
+        known = self._counted.get(pooled.item.id)
         if known is not None and np.array_equal(known[0], inputs):
             return known[1]
-        item = self._catalogue.items[item_id]
-        if item.open_hours is None:
-            raise ValueError(f"item {item_id}: open_hours is absent; expected hours for a multi-dose container")
-        mean = volume.firm_mean + volume.to_come_mean
-        variance = volume.firm_variance + volume.to_come_variance
+        firm_mean, firm_variance, come_mean, come_variance, *uses = inputs
+        if pooled.item.open_hours is None:
+            raise ValueError(f"item {pooled.item.id}: open_hours is absent; expected hours for a multi-dose container")
+        mean, variance = firm_mean + come_mean, firm_variance + come_variance
         counted = containers(
-            Volume(mean, variance, uses.firm_mean + uses.to_come_mean, uses.firm_variance + uses.to_come_variance),
-            float(item.content.value),
-            item.open_hours,
+            Volume(mean, variance, uses[0] + uses[2], uses[1] + uses[3]),
+            float(pooled.item.content.value),
+            pooled.item.open_hours,
         )
-        share = np.divide(volume.firm_mean, mean, out=np.zeros_like(mean), where=mean > 0)
-        spread = np.divide(volume.firm_variance, variance, out=share.copy(), where=variance > 0)
+        share = np.divide(firm_mean, mean, out=np.zeros_like(mean), where=mean > 0)
+        spread = np.divide(firm_variance, variance, out=share.copy(), where=variance > 0)
         firm_mean, firm_variance = counted.mean * share, counted.variance * spread
-        result = _Four(firm_mean, firm_variance, counted.mean - firm_mean, counted.variance - firm_variance)
-        self._pooled[item_id] = (inputs, result)
+        result = np.stack((firm_mean, firm_variance, counted.mean - firm_mean, counted.variance - firm_variance))
+        self._counted[pooled.item.id] = (inputs, result)
         return result
 
-    def _totals(self, items: tuple[str, ...], pooled: dict[str, _Four]) -> Totals:
-        """Groups and components of the items: sums within sessions, and pooled containers as independent of them."""
-        catalogue = self._catalogue
-        groups = sorted({catalogue.items[item].group for item in items})
-        components = sorted({catalogue.items[item].component for item in items})
-        keys: list[Key] = [("group", group) for group in groups]
-        keys += [("component", component) for component in components]
-        arrays = self._gather([(kind, name) for kind, name in keys])
-        position = {key: index for index, key in enumerate(keys)}
-        contents = {component: self._rows.content(component) for component in components}
-        for item_id in items:
-            if item_id not in pooled:
-                continue
-            entity = catalogue.items[item_id]
-            amount = contents[entity.component].amounts[item_id]
-            shares: tuple[tuple[Key, float], ...] = (
-                (("group", entity.group), 1.0),
-                (("component", entity.component), amount),
-            )
-            for key, factor in shares:
-                at = position[key]
-                for kind, moments in enumerate(pooled[item_id]):
-                    arrays[kind, at] += moments * (factor if kind % 2 == 0 else factor * factor)
-        first_choice = {c: self._first_item(c, contents[c].amounts) for c in components}
-        return Totals(
-            keys=tuple(keys),
-            units=("containers",) * len(groups) + tuple(contents[c].unit for c in components),
-            scale=np.array([1.0] * len(groups) + [contents[c].amounts[first_choice[c]] for c in components]),
-            firm_mean=arrays[0],
-            firm_variance=arrays[1],
-            to_come_mean=arrays[2],
-            to_come_variance=arrays[3],
-        )
-
-    def _first_item(self, component: str, amounts: dict[str, float]) -> str:
-        """The site's first choice among the component's own items (a line may be filled by another component's)."""
-        chosen = (choice.item for choice in self._catalogue.choices(self._state.site, component))
-        return next((item for item in chosen if item in amounts), min(amounts))
+    def _unsettled_of(self, layout: Layout) -> Floats:
+        """Containers by item; of multi-dose items as a fraction of their content."""
+        known = np.zeros(len(self._rows.slots) + 1)  # the last is that of a slot without number
+        known[: self._unsettled.size] = self._unsettled
+        result: Floats = known[layout.picked.numbers] / layout.container_ml
+        return result

@@ -57,6 +57,15 @@ class _Expiring(NamedTuple):
     before: float
 
 
+class _Place(NamedTuple):
+    """Where and when stock is looked at."""
+
+    catalogue: Catalogue
+    site: str
+    now: datetime
+    today: date
+
+
 def project(state: SiteState, catalogue: Catalogue, need: Need, now: datetime) -> Outlook:
     """The site's outlook at ``now`` (aware; the need's first day is the site's day of ``now``)."""
     today = need.first_day
@@ -66,6 +75,7 @@ def project(state: SiteState, catalogue: Catalogue, need: Need, now: datetime) -
     last_day = today + timedelta(days=days - 1)
     index = {item: row for row, item in enumerate(need.items)}
     expiring: list[_Expiring] = []
+    place = _Place(catalogue, state.site, now, today)
     for row, item_id in enumerate(need.items):
         stock = state.stock.get(item_id)
         if stock is None:
@@ -73,7 +83,7 @@ def project(state: SiteState, catalogue: Catalogue, need: Need, now: datetime) -
         item = catalogue.items[item_id]
         total = -held_back(stock, item)
         used = 0.0
-        for source in _sources(stock, item, catalogue, state.site, now):
+        for source in _sources(stock, item, place):
             total += source.quantity
             if source.expiry >= last_day:
                 continue
@@ -117,22 +127,25 @@ def cumulative(need: Need) -> tuple[Floats, Floats]:
     return np.cumsum(need.mean, axis=1), np.cumsum(need.variance, axis=1)
 
 
-def _sources(stock: ItemStock, item: Item, catalogue: Catalogue, site: str, now: datetime) -> list[_Source]:
+def _sources(stock: ItemStock, item: Item, place: _Place) -> list[_Source]:
     """What is usable of an item's stock, first expired first; open containers are used before whole ones."""
-    today = catalogue.site_day(site, now)
     sources = [
         _Source(lot.expiry, lot.lot, float(lot.quantity))
         for lot in stock.lots.values()
-        if lot.quantity > 0 and not lot.quarantined and lot.expiry >= today
+        if lot.quantity > 0 and not lot.quarantined and lot.expiry >= place.today
     ]
     for container in stock.open:
         lot = stock.lots.get(container.lot)
-        if container.use_by > now and not (lot is not None and lot.quarantined):
-            last = catalogue.site_day(site, container.use_by)
+        if container.use_by > place.now and not (lot is not None and lot.quarantined):
+            last = place.catalogue.site_day(place.site, container.use_by)
             sources.append(_Source(last, None, float(container.remaining_ml) / float(item.content.value)))
     if len(sources) > 1:
-        sources.sort(key=lambda source: (source.lot is not None, source.expiry, source.lot or "", source.quantity))
+        sources.sort(key=_order_of_use)
     return sources
+
+
+def _order_of_use(source: _Source) -> tuple[bool, date, str, float]:
+    return source.lot is not None, source.expiry, source.lot or "", source.quantity
 
 
 def held_back(stock: ItemStock, item: Item) -> float:
@@ -149,7 +162,8 @@ def on_hand(state: SiteState, catalogue: Catalogue, item_id: str, now: datetime)
     if stock is None:
         return 0.0
     item = catalogue.items[item_id]
-    usable = sum(source.quantity for source in _sources(stock, item, catalogue, state.site, now))
+    place = _Place(catalogue, state.site, now, catalogue.site_day(state.site, now))
+    usable = sum(source.quantity for source in _sources(stock, item, place))
     return usable - held_back(stock, item)
 
 

@@ -27,6 +27,8 @@ _NEAR_POISSON = 1e-6
 """Dispersion this close to 1 is moved this far from it: the class is continuous there, its formulae are not."""
 _CERTAIN = 1e-9
 """A trial's chance to fail is kept above this, so that a certain number has finite ratios."""
+_LEAST_VARIANCE = 1e-12
+"""Of a number that is certain (everybody has arrived), so that nothing is divided by zero."""
 _EXACT_MEAN = 6.0
 _EXACT_SHAPE = 5.0
 _EXACT_TRIALS_LEFT = 6.0
@@ -90,7 +92,8 @@ def quantiles(mean: npt.ArrayLike, variance: npt.ArrayLike, levels: Sequence[flo
 def _dispersion(mean: Floats, variance: Floats) -> Floats:
     """Variance ÷ mean, raised to what a whole number has at least, and moved off 1."""
     fraction = mean - np.floor(mean)
-    dispersion: Floats = np.maximum(variance, fraction * (1 - fraction)) / mean
+    least = np.maximum(fraction * (1 - fraction), _LEAST_VARIANCE)
+    dispersion: Floats = np.maximum(variance, least) / mean
     near = np.abs(dispersion - 1) < _NEAR_POISSON
     dispersion[near] = 1 + _NEAR_POISSON
     return dispersion
@@ -106,7 +109,9 @@ def _cdf(mean: Floats, dispersion: Floats, k: Floats) -> Floats:
     result[near] = _peizer_pratt(dispersion[near], scale[near], k[near])
     upper = exact & over
     result[upper] = special.betainc(scale[upper], k[upper] + 1, 1 / dispersion[upper])
-    lower = exact & ~over
+    whole = exact & ~over & (k > scale)  # more than every trial
+    result[whole] = 1.0
+    lower = exact & ~over & ~whole
     result[lower] = _mixed_binomial_cdf(mean[lower], scale[lower], k[lower])
     return result
 

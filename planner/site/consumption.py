@@ -66,7 +66,7 @@ def take_session(
             if whole:
                 stock.presumed -= whole
                 take(stock, whole, fefo(stock, catalogue.site_day(state.site, at)))
-        touched.item(item_id, cause)
+        touched.stock_of(item_id, cause)
     return left_out
 
 

@@ -36,7 +36,7 @@ def pass_time(state: SiteState, today: date, now: datetime, touched: Touched) ->
         volume = discard_open(stock, now)
         if volume:
             discarded += volume
-            touched.item(item, None)
+            touched.stock_of(item, None)
     ordinal = today.toordinal()
     if ordinal <= state.today:
         return Passed(0, discarded, ())

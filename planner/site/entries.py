@@ -54,7 +54,7 @@ def take_writes(state: SiteState, touched: Touched) -> Iterator[tuple[bytes, byt
         yield composed_key("site", site), orjson.dumps({"today": state.today})
         touched.site = False
     yield from _part("profile", site, touched.profiles, state.profiles, _profile)
-    yield from _part("booking", site, touched.bookings, state.bookings, orjson.dumps)
+    yield from _part("booking", site, touched.bookings, state.bookings, _booking)
     yield from _part("stock", site, touched.stock, state.stock, _stock)
     yield from _part("order", site, touched.orders, state.orders, _order)
     yield from _part("seen", site, touched.seen, state.seen, orjson.dumps)
@@ -68,6 +68,10 @@ def _part(
         entry = entries.get(name)
         yield (prefix + name).encode(), None if entry is None else encode(entry)
     names.clear()
+
+
+def _booking(entry: BookingEntry) -> bytes:
+    return orjson.dumps(tuple(entry))
 
 
 def _profile(profile: Profile) -> bytes:

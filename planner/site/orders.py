@@ -102,6 +102,7 @@ def _delivered(event: Delivered, desk: _Desk) -> None:
         _close(order, "complete", day.toordinal())
     for line in event.lines:
         put(desk.state.stock.setdefault(line.item, ItemStock()), line.lot, line.expiry, line.quantity)
+        desk.touched.stock_of(line.item, event.event_id)
 
 
 @_apply.register

@@ -82,7 +82,7 @@ def apply_stock(state: SiteState, catalogue: Catalogue, event: StockEvent, touch
     shelf = Shelf(state, catalogue, event, touched)
     said = _apply(event, shelf)
     state.stock[event.item] = shelf.stock
-    touched.item(event.item, event.event_id)
+    touched.stock_of(event.item, event.event_id)
     return said
 
 

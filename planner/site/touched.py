@@ -46,7 +46,11 @@ class Touched:
         self.sessions[profile.id] = (profile, self.events, cause)
 
     def item(self, item: str, cause: str | None) -> None:
-        """The stock or the orders of an item changed."""
+        """The orders or the alerts of an item changed."""
+        self.items[item] = (self.events, cause)
+
+    def stock_of(self, item: str, cause: str | None) -> None:
+        """The stock of an item changed."""
         self.stock.add(item)
         self.items[item] = (self.events, cause)
 

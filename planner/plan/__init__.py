@@ -1,0 +1,1 @@
+"""The plan step's parts: reading requirements fast, and planning one site."""

@@ -1,0 +1,184 @@
+"""One site in the plan step: its state, what was touched, its need and outlook, and what waits to be published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from planner.catalogue.index import Catalogue
+from planner.forecast.model import DemandModel
+from planner.forecast.need import SiteNeed
+from planner.forecast.outlook import Key, Outlook
+from planner.forecast.projection import project
+from planner.forecast.publish import forecast_messages, keys_of
+from planner.messages import Alert, Proposal
+from planner.reorder.alerts import key_of, review
+from planner.reorder.calendar import valid_until
+from planner.reorder.proposals import proposal_key, propose
+from planner.site.daily import Passed, next_discard, pass_time
+from planner.site.state import SiteState
+from planner.site.touched import Touched
+from planner.step import Message
+from planner.topics import composed_key
+
+NEVER = datetime.max.replace(tzinfo=UTC)
+_TICK = timedelta(microseconds=1)
+
+
+class Published(NamedTuple):
+    """A new revision of an alert or proposal: its table entry and its message carry the same bytes."""
+
+    entry: bytes
+    message: Message
+
+
+def alert_entry(site: str, alert_id: str) -> bytes:
+    """The table key of an alert.
+
+    Raises:
+        ValueError: it is not an alert of the site.
+    """
+    parsed = key_of(site, alert_id)
+    if parsed is None:
+        raise ValueError(f"alert_id {alert_id!r}: expected one of site {site}")
+    return composed_key("alert", site, parsed[0])
+
+
+class PlannedSite:
+    """A site of one partition. ``need`` and ``outlook`` are caches that can be built again at any time."""
+
+    __slots__ = ("_due", "_due_all", "_model", "_need", "_outlook", "catalogue", "known", "state", "touched", "wake")
+
+    def __init__(self, state: SiteState, catalogue: Catalogue, model: DemandModel) -> None:
+        self.state = state
+        self.touched = Touched()
+        self.wake: datetime | None = None
+        """When the clock itself next changes something here; None: not known yet."""
+        self._due: set[Key] = set()
+        self.adopt(catalogue, model)
+
+    def adopt(self, catalogue: Catalogue, model: DemandModel) -> None:
+        """Plan by this catalogue from now on: everything is to be looked at again."""
+        self.catalogue = catalogue
+        self._model = model
+        self.known = self.state.site in catalogue.sites
+        """Whether the catalogue has the site. One that it has not is kept, and not planned."""
+        self._need = SiteNeed(self.state, catalogue, model) if self.known else None
+        self._outlook: Outlook | None = None
+        self._due_all = self.known
+        self.touched.all_items = True
+        self.wake = None
+
+    # --- time ---------------------------------------------------------------------------------------------
+
+    def pass_to(self, now: datetime) -> Passed | None:
+        """The clock has reached ``wake``: what ends by itself ends. None: the catalogue has no such site."""
+        if not self.known:
+            self.wake = NEVER
+            return None
+        passed = pass_time(self.state, self.catalogue.site_day(self.state.site, now), now, self.touched)
+        # a new day, another chance to order, an order that did not come: any item may be decided otherwise
+        self.touched.all_items = True
+        self.wake = self._next_wake(now)
+        return passed
+
+    def _next_wake(self, now: datetime) -> datetime:
+        # order dates hold through the instant of the cutoff itself
+        instants = [valid_until(self.catalogue, self.state.site, now) + _TICK]
+        discard = next_discard(self.state.stock)
+        if discard is not None:
+            instants.append(discard)
+        for alert in self.state.alerts.values():
+            if alert.order_awaited_until is not None and alert.order_awaited_until > now:
+                instants.append(alert.order_awaited_until)
+        return min(instants)
+
+    def hasten(self) -> None:
+        """Take over what an event has set up to end by itself."""
+        if self.touched.wake is not None:
+            if self.wake is not None and self.touched.wake < self.wake:
+                self.wake = self.touched.wake
+            self.touched.wake = None
+
+    # --- outlook ------------------------------------------------------------------------------------------
+
+    def look(self, now: datetime) -> Outlook:
+        """The outlook of the state as it is, computed anew only where something was touched.
+
+        Raises:
+            KeyError: the catalogue has no such site.
+        """
+        if self._need is None:
+            raise KeyError(self.state.site)
+        today = self.catalogue.site_day(self.state.site, now)
+        touched = self.touched
+        before = self._outlook
+        if before is None or touched.to_review or touched.days or before.need.first_day != today:
+            for day in touched.days:
+                self._need.touch(day)
+            touched.days.clear()
+            self._outlook = project(self.state, self.catalogue, self._need.refresh(today), now)
+            if before is not None and before.need.items != self._outlook.need.items:
+                # an item that nothing mentions any more: its forecast is withdrawn
+                gone = set(before.need.items) - set(self._outlook.need.items)
+                self._due |= keys_of(self.catalogue, gone)
+        if self._outlook is None:
+            raise KeyError(self.state.site)
+        return self._outlook
+
+    def review(self, now: datetime) -> Iterator[Published]:
+        """Bring alerts and proposals up to date with all that was touched; the new revisions."""
+        outlook = self.look(now)
+        causes = self.touched.causes()
+        items = None if self.touched.all_items else causes.keys()
+        named = {item: cause for item, cause in causes.items() if cause is not None}
+        alerts = review(self.state, self.catalogue, outlook, now, named, items)
+        proposals = propose(self.state, self.catalogue, outlook, now)
+        if items is None:
+            self._due_all = True
+        else:
+            self._due |= keys_of(self.catalogue, items)
+        self.touched.reviewed()
+        yield from map(self.alert_published, alerts)
+        yield from map(self._proposal_published, proposals)
+
+    def alert_published(self, alert: Alert) -> Published:
+        """An alert's entry and message; the clock will wake the site when its time is over."""
+        if alert.order_awaited_until is not None:
+            self.touched.wake_at(alert.order_awaited_until)
+        return Published(
+            alert_entry(self.state.site, alert.alert_id),
+            Message("alerts", alert.alert_id.encode(), alert.model_dump_json(exclude_none=True).encode()),
+        )
+
+    def _proposal_published(self, proposal: Proposal) -> Published:
+        key = proposal_key(proposal.supplier, proposal.controlled)
+        value = proposal.model_dump_json(exclude_none=True).encode()
+        return Published(
+            composed_key("proposal", self.state.site, key),
+            Message("proposals", composed_key(self.state.site, *key.split("/")), value),
+        )
+
+    # --- forecasts ----------------------------------------------------------------------------------------
+
+    @property
+    def has_due(self) -> bool:
+        """Whether forecasts wait to be published."""
+        return self.known and (self._due_all or bool(self._due))
+
+    def take_due(self, now: datetime) -> list[Message]:
+        """The forecasts that wait, of the newest state."""
+        outlook = self.look(now)
+        messages: list[Message] = []
+        if self._due_all:
+            messages = forecast_messages(self.state, self.catalogue, outlook, now)
+            told = {message.key for message in messages}
+            others = {key for key in self._due if composed_key(self.state.site, *key) not in told}
+        else:
+            others = self._due
+        if others:
+            messages += forecast_messages(self.state, self.catalogue, outlook, now, others)
+        self._due = set()
+        self._due_all = False
+        return messages

@@ -1,0 +1,409 @@
+"""The step of ``plan``: requirements, stock, orders, actions and time into forecasts, alerts and proposals by site.
+
+A chunk is folded event by event; then the sites it touched are *reviewed*: need, projection, alerts, proposals, once
+for all that the chunk changed. Forecasts wait until they are asked for (``due``). In a backlog reviews are rationed to
+one for every ``RECORDS_PER_REVIEW`` records, those that wait longest first, so that the cost of an event stays
+bounded and no site is starved; when nothing more waits, all are made up.
+
+What comes from where:
+
+- stock, orders, alert-actions: exactly one outcome per event. Event ids are remembered per site for ``KEEP_DAYS``:
+  the same id again is a duplicate (``same-event``). A refused event is not remembered, so that it can be sent again
+  when what was missing is there. Sites and items that the catalogue in force lacks: ``unknown-site``, ``unknown-item``.
+- requirements: no outcome, since their booking has one. One for a site that this catalogue lacks (``expand`` may have
+  heard of a new one first) is kept, and planned as soon as the catalogue has it.
+- clock: time never runs back. It is what makes days pass; in event mode so do the events' own instants, and a day
+  that begins is reviewed before the event that brought it, so that a replay raises the alerts of its days.
+- catalogue: everything is planned again by the new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from pydantic import TypeAdapter
+
+from planner.booking.rules import EARLIEST, LATEST, check_occurred_at
+from planner.catalogue.index import Catalogue
+from planner.catalogue.model import Bundle
+from planner.catalogue_records import BUNDLES, read_catalogue
+from planner.events.control import ALERT_ACTIONS, CLOCK_EVENTS, Acknowledged, AlertAction, AlertOrdered, Closed, Snoozed
+from planner.events.orders import ORDER_EVENTS, Confirmed, Delivered, OrderCancelled, OrderEvent, Placed
+from planner.events.stock import STOCK_EVENTS, StockEvent
+from planner.forecast.outlook import Outlook
+from planner.forecast.priors import PriorModel
+from planner.messages import AlertState, OutcomeStatus, RequirementStated, RequirementUsed, RequirementWithdrawn
+from planner.plan.requirements import RequirementReader
+from planner.plan.site import NEVER, PlannedSite, alert_entry
+from planner.records import DeadLetter, check_key, dead_letter_message, dead_letter_outcome, decode, outcome_message
+from planner.refusal import Refused
+from planner.reorder.actions import act
+from planner.site.bookings import state_requirement, use_requirement, withdraw_requirement
+from planner.site.consumption import take_session
+from planner.site.entries import restore_sites, take_writes
+from planner.site.orders import apply_order
+from planner.site.state import SiteState
+from planner.site.stock import apply_stock
+from planner.step import Effects, Entries, Message, Record
+
+RECORDS_PER_REVIEW = 64
+SITES_PER_DUE = 32
+"""Sites whose forecasts one call of ``due`` publishes at most; the others follow with the next ones."""
+
+CLOCK_ENTRY = b"clock"
+CATALOGUE_ENTRY = b"catalogue"
+
+SiteEvent = StockEvent | OrderEvent | AlertAction
+_ADAPTERS: Final[dict[str, TypeAdapter[Any]]] = {
+    "stock": STOCK_EVENTS,
+    "orders": ORDER_EVENTS,
+    "alert-actions": ALERT_ACTIONS,
+}
+
+
+class PlanStep:
+    """The state of one partition's sites. Not thread-safe; one owner.
+
+    Args:
+        catalogue: the one to begin with; a catalogue in the table is newer and wins.
+        clock: ``wall``: time comes from ``clock`` records alone; ``event``: from all records' ``occurred_at`` too.
+    """
+
+    def __init__(self, partition: int, catalogue: Bundle, clock: Literal["wall", "event"] = "wall") -> None:
+        self.partition = partition
+        self.catalogue = Catalogue(catalogue)
+        self.now: datetime | None = None
+        self._by_events = clock == "event"
+        self._model = PriorModel(self.catalogue)
+        self._planned: dict[str, PlannedSite] = {}
+        self._waiting: dict[str, None] = {}
+        """Sites to review, longest waiting first."""
+        self._due: dict[str, None] = {}
+        """Sites with forecasts to publish, longest waiting first."""
+        self._written: dict[str, None] = {}
+        """Sites with entries to write, in the order in which the chunk touched them."""
+        self._budget = 0.0
+        self._wake: datetime = NEVER
+        self._reader = RequirementReader()
+        self._handlers: Final[dict[str, Callable[[Record, Effects], None]]] = {
+            "requirements": self._fold_requirement,
+            "stock": self._fold_event,
+            "orders": self._fold_event,
+            "alert-actions": self._fold_event,
+            "clock": self._fold_clock,
+            "catalogue": self._fold_catalogue,
+        }
+
+    # --- the step -----------------------------------------------------------------------------------------
+
+    def restore(self, entries: Entries) -> None:
+        """Rebuild everything from the partition's table. All sites are to be reviewed and published again."""
+        stored = entries.get(CATALOGUE_ENTRY)
+        if stored is not None:
+            self._use(Catalogue(BUNDLES.validate_json(stored)))
+        clock = entries.get(CLOCK_ENTRY)
+        self.now = None if clock is None else datetime.fromisoformat(clock.decode())
+        self._planned = {
+            site: PlannedSite(state, self.catalogue, self._model)
+            for site, state in sorted(restore_sites(entries.scan(b"")).items())
+        }
+        self._waiting = dict.fromkeys(self._planned)
+        self._due = dict.fromkeys(self._planned)
+        self._written = {}
+        # the first instant told makes every site find out when it is to be woken next
+        self._wake = EARLIEST
+
+    def fold(self, chunk: Sequence[Record], *, caught_up: bool = True) -> Iterator[Effects]:
+        """Advance by a chunk; one page of effects. See ``planner.step.Step``."""
+        effects = Effects()
+        now = self.now
+        for record in chunk:
+            self._handlers[record.topic](record, effects)
+        self._review_waiting(len(chunk), effects, caught_up=caught_up)
+        for site in self._written:
+            planned = self._planned[site]
+            effects.writes.update(take_writes(planned.state, planned.touched))
+        self._written.clear()
+        if self.now is not None and self.now != now:
+            effects.writes[CLOCK_ENTRY] = self.now.isoformat().encode()
+        yield effects
+
+    def due(self) -> list[Message]:
+        """Forecasts of the keys touched since they were last told, newest state, of some sites."""
+        messages: list[Message] = []
+        if self.now is None:
+            return messages
+        for site in list(self._due)[:SITES_PER_DUE]:
+            del self._due[site]
+            planned = self._planned[site]
+            if planned.has_due:
+                messages += planned.take_due(self.now)
+        return messages
+
+    # --- for readers --------------------------------------------------------------------------------------
+
+    @property
+    def sites(self) -> dict[str, SiteState]:
+        """The states of this partition's sites, to be read only."""
+        return {site: planned.state for site, planned in self._planned.items()}
+
+    def outlook(self, site: str) -> Outlook:
+        """The site's outlook as its state is now.
+
+        Raises:
+            KeyError: no event of the site has been seen here, or the catalogue has no such site.
+            ValueError: no time has been told yet.
+        """
+        if self.now is None:
+            raise ValueError("now: no clock event has been seen; expected one before an outlook is asked for")
+        return self._planned[site].look(self.now)
+
+    def gauges(self) -> dict[str, float]:
+        """What is worth watching, by name: counts as they are now."""
+        states = [planned.state for planned in self._planned.values()]
+        return {
+            "sites": len(states),
+            "sites_waiting": len(self._waiting),
+            "bookings_live": sum(len(ids) for state in states for ids in state.by_day.values()),
+            "bookings_unsettled": sum(state.unsettled for state in states),
+            "alerts_open": sum(
+                alert.state is not AlertState.RESOLVED for state in states for alert in state.alerts.values()
+            ),
+            "orders_open": sum(order.status == "open" for state in states for order in state.orders.values()),
+            "deficit_containers": sum(stock.deficit for state in states for stock in state.stock.values()),
+        }
+
+    # --- requirements -------------------------------------------------------------------------------------
+
+    def _fold_requirement(self, record: Record, effects: Effects) -> None:
+        read = self._reader.read(record)
+        if isinstance(read, DeadLetter):
+            effects.messages.append(dead_letter_message(record, read))
+            effects.counts["requirements_unreadable"] += 1
+            return
+        message = read.message
+        if self._by_events:
+            self._advance(message.occurred_at, effects)
+        planned = self._site(message.site)
+        touched = planned.touched
+        touched.events += 1
+        if isinstance(message, RequirementStated) and read.profile is not None:
+            start_s = int(message.start.timestamp())
+            changed = state_requirement(planned.state, message, read.profile, touched, start_s)
+        elif isinstance(message, RequirementUsed):
+            changed = self._use_session(planned, message, effects)
+        elif isinstance(message, RequirementWithdrawn):
+            changed = withdraw_requirement(planned.state, message, touched)
+        else:
+            raise TypeError(f"no rule for {type(message).__name__}")
+        if changed:
+            effects.counts["requirements"] += 1
+            self._touched(planned)
+        else:
+            effects.counts["requirements_repeated"] += 1
+
+    def _use_session(self, planned: PlannedSite, message: RequirementUsed, effects: Effects) -> bool:
+        before = planned.state.bookings.get(message.booking_id)
+        counts, profile = use_requirement(planned.state, message, planned.touched)
+        if counts and planned.known and self.catalogue.sites[message.site].consumption == "completions":
+            left_out = take_session(
+                planned.state,
+                self.catalogue,
+                profile,
+                message.actual_use,
+                message.occurred_at.astimezone(UTC),
+                touched=planned.touched,
+                cause=message.event_id,
+            )
+            if left_out:
+                effects.counts["uses_left_out"] += left_out
+        return counts or planned.state.bookings.get(message.booking_id) is not before
+
+    # --- events of a site ---------------------------------------------------------------------------------
+
+    def _fold_event(self, record: Record, effects: Effects) -> None:
+        event = decode(_ADAPTERS[record.topic], record)
+        if isinstance(event, DeadLetter):
+            effects.messages.append(dead_letter_message(record, event))
+            effects.messages.append(dead_letter_outcome(record, event))
+            effects.counts[OutcomeStatus.DEAD_LETTERED.value] += 1
+            return
+        reason: str | None = None
+        detail: str | None = None
+        try:
+            check_key(record, event.site, "site")
+            check_occurred_at(event.occurred_at)
+            if self._by_events:
+                self._advance(event.occurred_at, effects)
+            known = self._planned.get(event.site)
+            if known is not None and event.event_id in known.state.seen:
+                status, reason = OutcomeStatus.DUPLICATE, "same-event"
+            else:
+                detail = self._apply(event, effects)
+                status = OutcomeStatus.APPLIED
+        except Refused as refused:
+            status, reason, detail = OutcomeStatus.REFUSED, refused.reason, refused.detail
+        effects.counts[status.value] += 1
+        effects.messages.append(
+            outcome_message(
+                record,
+                status,
+                event.event_id,
+                event.type,
+                reason=reason,
+                detail=detail,
+                site=event.site,
+                catalogue_version=self.catalogue.version,
+            )
+        )
+
+    def _apply(self, event: SiteEvent, effects: Effects) -> str | None:
+        if event.site not in self.catalogue.sites:
+            raise Refused("unknown-site", f"site: found {event.site!r}; expected a site of the catalogue")
+        known = self._planned.get(event.site)
+        state = SiteState(event.site) if known is None else known.state
+        planned = known or PlannedSite(state, self.catalogue, self._model)
+        said = self._change(planned, event, effects)
+        # only now: a refused event leaves no trace, and no site
+        if known is None:
+            self._add(planned)
+        state.seen[event.event_id] = state.today
+        planned.touched.seen.add(event.event_id)
+        self._touched(planned)
+        return said
+
+    def _change(self, planned: PlannedSite, event: SiteEvent, effects: Effects) -> str | None:
+        planned.touched.events += 1
+        match event:
+            case Acknowledged() | Snoozed() | AlertOrdered() | Closed():
+                self._act(planned, event, effects)
+                return None
+            case Placed() | Confirmed() | Delivered() | OrderCancelled():
+                apply_order(planned.state, self.catalogue, event, planned.touched)
+                return None
+        if event.item not in self.catalogue.items:
+            raise Refused("unknown-item", f"item: found {event.item!r}; expected an item of the catalogue")
+        return apply_stock(planned.state, self.catalogue, event, planned.touched)
+
+    def _act(self, planned: PlannedSite, action: AlertAction, effects: Effects) -> None:
+        alert = act(planned.state, action, self.now or action.occurred_at.astimezone(UTC))
+        published = planned.alert_published(alert)
+        effects.writes[published.entry] = published.message.value
+        effects.messages.append(published.message)
+        effects.counts["alerts"] += 1
+        planned.touched.item(alert.item, action.event_id)
+
+    # --- time and catalogue -------------------------------------------------------------------------------
+
+    def _fold_clock(self, record: Record, effects: Effects) -> None:
+        event = decode(CLOCK_EVENTS, record)
+        if isinstance(event, DeadLetter):
+            effects.messages.append(dead_letter_message(record, event))
+            effects.counts["ticks_unreadable"] += 1
+            return
+        self._advance(event.now, effects)
+
+    def _advance(self, instant: datetime, effects: Effects) -> None:
+        """Time has reached ``instant``. What it does not cross costs nothing."""
+        if (self.now is not None and instant <= self.now) or not EARLIEST <= instant < LATEST:
+            return
+        self.now = instant.astimezone(UTC)
+        if self.now < self._wake:
+            return
+        for planned in self._planned.values():
+            if planned.wake is None or planned.wake <= self.now:
+                self._wake_site(planned, effects)
+        self._wake = min((p.wake for p in self._planned.values() if p.wake is not None), default=NEVER)
+
+    def _wake_site(self, planned: PlannedSite, effects: Effects) -> None:
+        if self.now is None:
+            return
+        day = planned.state.today
+        passed = planned.pass_to(self.now)
+        if passed is None:
+            return
+        self._touched(planned)
+        for alert_id in passed.forgotten_alerts:
+            effects.writes[alert_entry(planned.state.site, alert_id)] = None
+            effects.messages.append(Message("alerts", alert_id.encode(), None))
+        if passed.forgotten_unsettled:
+            effects.counts["bookings_forgotten_unsettled"] += passed.forgotten_unsettled
+        if self._by_events and planned.state.today != day:
+            self._review(planned, effects)
+
+    def _fold_catalogue(self, record: Record, effects: Effects) -> None:
+        bundle = read_catalogue(record)
+        if isinstance(bundle, DeadLetter):
+            # the step of ``expand`` keeps it and says so
+            effects.counts["catalogues_unreadable"] += 1
+            return
+        if bundle.version == self.catalogue.version:
+            return
+        self._use(Catalogue(bundle))
+        effects.writes[CATALOGUE_ENTRY] = record.value
+        effects.counts["catalogues"] += 1
+        for planned in self._planned.values():
+            planned.adopt(self.catalogue, self._model)
+            self._touched(planned)
+        self._wake = EARLIEST
+
+    def _use(self, catalogue: Catalogue) -> None:
+        self.catalogue = catalogue
+        self._model = PriorModel(catalogue)
+
+    # --- sites --------------------------------------------------------------------------------------------
+
+    def _site(self, site: str) -> PlannedSite:
+        planned = self._planned.get(site)
+        if planned is None:
+            planned = PlannedSite(SiteState(site), self.catalogue, self._model)
+            self._add(planned)
+        return planned
+
+    def _add(self, planned: PlannedSite) -> None:
+        self._planned[planned.state.site] = planned
+        planned.touched.site = True
+        if self.now is None:
+            self._wake = EARLIEST
+        else:
+            planned.pass_to(self.now)
+        self._touched(planned)
+
+    def _touched(self, planned: PlannedSite) -> None:
+        """Something of the site is to be written, reviewed and published."""
+        site = planned.state.site
+        self._written[site] = None
+        self._waiting[site] = None
+        planned.hasten()
+        if planned.wake is not None and planned.wake < self._wake:
+            self._wake = planned.wake
+
+    def _review_waiting(self, records: int, effects: Effects, *, caught_up: bool) -> None:
+        if self.now is None or not self._waiting:
+            return
+        self._budget += records / RECORDS_PER_REVIEW
+        for site in list(self._waiting):
+            if not caught_up:
+                if self._budget < 1:
+                    return
+                self._budget -= 1
+            self._review(self._planned[site], effects)
+        self._budget = 0.0
+
+    def _review(self, planned: PlannedSite, effects: Effects) -> None:
+        site = planned.state.site
+        self._waiting.pop(site, None)
+        if self.now is None or not planned.known:
+            return
+        effects.counts["reviews"] += 1
+        for published in planned.review(self.now):
+            effects.writes[published.entry] = published.message.value
+            effects.messages.append(published.message)
+            effects.counts[published.message.topic] += 1
+        planned.hasten()
+        if planned.wake is not None and planned.wake < self._wake:
+            self._wake = planned.wake
+        if planned.has_due:
+            self._due[site] = None

@@ -1,0 +1,186 @@
+"""The file of the embedded log: its tables, how it is opened, and what its errors mean.
+
+A record's row id carries its partition and its offset, so that the records of a partition lie together, in order::
+
+    id = number of the partition << 40 | offset
+
+``latest`` points from each key of a compacted topic to its last record; it is the data of the agents' tables, and
+there is no second copy. ``garbage`` lists records that may go, by the time from which they may.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Literal
+
+from streams.log import LogBusy, LogDamaged, LogError, LogFull, LogTooNew, LogUnavailable, NotALog
+
+APPLICATION_ID: Final = 0x504C4E52
+"""``PLNR`` in the file's header."""
+SCHEMA_VERSION: Final = 1
+OFFSET_BITS: Final = 40
+OFFSET_MASK: Final = (1 << OFFSET_BITS) - 1
+
+_TABLES: Final = (
+    """CREATE TABLE topics (
+        name TEXT PRIMARY KEY,
+        partitions INTEGER NOT NULL,
+        compacted INTEGER NOT NULL,
+        retention_ms INTEGER,
+        max_message_bytes INTEGER NOT NULL,
+        compaction_lag_ms INTEGER NOT NULL,
+        tombstone_ms INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE partitions (
+        number INTEGER PRIMARY KEY,
+        topic TEXT NOT NULL REFERENCES topics,
+        partition INTEGER NOT NULL,
+        first_offset INTEGER NOT NULL DEFAULT 0,
+        next_offset INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (topic, partition)
+    ) STRICT""",
+    """CREATE TABLE records (
+        id INTEGER PRIMARY KEY,
+        timestamp_ms INTEGER NOT NULL,
+        key BLOB,
+        value BLOB,
+        headers BLOB
+    ) STRICT""",
+    """CREATE TABLE latest (
+        number INTEGER NOT NULL,
+        key BLOB NOT NULL,
+        id INTEGER NOT NULL,
+        PRIMARY KEY (number, key)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE garbage (
+        due_ms INTEGER NOT NULL,
+        id INTEGER NOT NULL,
+        PRIMARY KEY (due_ms, id)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE commits (
+        consumer_group TEXT NOT NULL,
+        topic TEXT NOT NULL,
+        partition INTEGER NOT NULL,
+        next_offset INTEGER NOT NULL,
+        PRIMARY KEY (consumer_group, topic, partition)
+    ) STRICT, WITHOUT ROWID""",
+)
+
+# Pages of WAL after which a commit moves them into the file: few enough that no commit takes long.
+_CHECKPOINT_PAGES: Final = 2_000
+_WAL_BYTES_KEPT: Final = 64 << 20
+
+
+def connect(
+    path: Path, *, create: bool, busy_seconds: float, durability: Literal["full", "normal"], cache_bytes: int
+) -> sqlite3.Connection:
+    """Open the file, making it first when there is none and ``create``.
+
+    Raises:
+        LogUnavailable: there is no file, or it (or its directory) cannot be opened or written.
+        NotALog, LogTooNew, LogDamaged: it is not a log that we can use.
+    """
+    _look_at(path, create=create)
+    with Guard(path, busy_seconds):
+        connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
+        try:
+            _check_identity(connection, path)
+            connection.execute(f"PRAGMA cache_size = {-(cache_bytes >> 10)}")
+            if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+                raise LogUnavailable(f"{path}: its file system cannot share memory between processes (no WAL)")
+            connection.execute(f"PRAGMA synchronous = {durability}")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+            connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES_KEPT}")
+            _make_tables(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _look_at(path: Path, *, create: bool) -> None:
+    """Errors that SQLite would name less well."""
+    try:
+        if create:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("rb") as file:
+            head = file.read(16)
+    except FileNotFoundError:
+        if create:
+            return
+        raise LogUnavailable(f"{path}: there is no log yet; a worker makes it (planner run)") from None
+    except OSError as error:
+        raise LogUnavailable(f"{path}: cannot be opened: {error.strerror}") from error
+    if head and head != b"SQLite format 3\0":
+        raise NotALog(f"{path}: not a planner's log but some other file (it begins with {head!r})")
+
+
+def _check_identity(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether the file already is a log of ours; False: it is empty."""
+    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
+    if application_id == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+        return False
+    if application_id != APPLICATION_ID:
+        raise NotALog(f"{path}: not a planner's log but the database of another program")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version < SCHEMA_VERSION:
+        raise LogDamaged(f"{path}: of format {version}, expected {SCHEMA_VERSION}; no planner ever wrote it")
+    if version > SCHEMA_VERSION:
+        raise LogTooNew(
+            f"{path}: written by a newer planner (format {version}, expected {SCHEMA_VERSION}); use that version"
+        )
+    return True
+
+
+def _make_tables(connection: sqlite3.Connection, path: Path) -> None:
+    if _check_identity(connection, path):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if not _check_identity(connection, path):  # another process may have been quicker
+            for statement in _TABLES:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+class Guard:
+    """``with guard:`` turns SQLite's errors into those of the log. Has no state: may be nested and shared."""
+
+    __slots__ = ("_busy_seconds", "_path")
+
+    def __init__(self, path: Path, busy_seconds: float) -> None:
+        self._path = path
+        self._busy_seconds = busy_seconds
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, sqlite3.Error) and (translated := self._translate(error)) is not None:
+            raise translated from error
+
+    def _translate(self, error: sqlite3.Error) -> LogError | None:
+        path = self._path
+        match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+                return LogBusy(f"{path}: another process has been writing for more than {self._busy_seconds:g} s")
+            case sqlite3.SQLITE_FULL:
+                return LogFull(f"{path}: no room on the disk; nothing was written")
+            case sqlite3.SQLITE_CORRUPT:
+                return LogDamaged(f"{path}: damaged ({error}); restore it from a copy")
+            case sqlite3.SQLITE_NOTADB:
+                return NotALog(f"{path}: not a planner's log, or its beginning is damaged")
+            case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_IOERR:
+                return LogUnavailable(f"{path}: cannot be read or written ({error})")
+            case _:
+                return None  # a fault of ours

@@ -28,10 +28,11 @@ Severity = Literal["info", "warning", "critical"]
 
 SESSIONS_LISTED = 50
 """Sessions at risk named in an alert, by start; ``reasons`` tells how many there are in all."""
-EXPIRY_PROBABILITY = 0.5
+EXPIRY_PROBABILITY = 0.75
 """A lot is worth an alert when some of it is left at expiry with at least this probability …"""
 EXPIRY_CONTAINERS = 1.0
-"""… and so many containers on average; below half of both the alert resolves."""
+"""… and so many containers on average. The alert stays while the outlook names the lot at all (from a lower
+probability on), with half as many."""
 EXPIRY_SOON_DAYS = 14
 """A lot so near its expiry is a warning, before that an information."""
 COUNT_STEP = 0.25
@@ -212,12 +213,11 @@ def find_expiring(view: View, row: int, lot: str, standing: Alert | None) -> Fin
         return _expiry_finding(view, row, gone, standing)
     for expiring in view.outlook.expiring[row]:
         if expiring.lot == lot:
-            factor = 1.0 if standing is None else 0.5
-            if (
-                expiring.probability >= EXPIRY_PROBABILITY * factor
-                and expiring.expected_unused >= EXPIRY_CONTAINERS * factor
-            ):
-                return _expiry_finding(view, row, expiring, standing)
+            if standing is not None:
+                likely = expiring.expected_unused >= EXPIRY_CONTAINERS / 2
+            else:
+                likely = expiring.probability >= EXPIRY_PROBABILITY and expiring.expected_unused >= EXPIRY_CONTAINERS
+            return _expiry_finding(view, row, expiring, standing) if likely else None
     return None
 
 

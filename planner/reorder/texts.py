@@ -49,7 +49,7 @@ def reorder(
         f"Order {packs_text(quantity, item)} of {item.name} {when}: with an order placed only at the next chance, "
         f"{day_text(dates.next_chance)}, the risk of running out before it arrives on {day_text(dates.next_arrives)} "
         f"is {percent(risk)}, and {percent(plan.allowed)} is allowed; through {day_text(shortage.day)} "
-        f"{containers(shortage.supply)} are usable or due, {number(mean)} are needed on average, and "
+        f"{_supply_text(shortage.supply)}, {number(mean)} are needed on average, and "
         f"{number(shortage.need_quantile)} to be safe."
     )
     return Description(
@@ -73,6 +73,13 @@ def reorder(
             "minimum_order": item.minimum_order,
         },
     )
+
+
+def _supply_text(supply: float) -> str:
+    if supply < 0:
+        verb = "is" if number(-supply) == "1" else "are"
+        return f"nothing is usable or due ({containers(-supply)} {verb} missing from the emergency stock or the books)"
+    return f"{containers(supply)} {'is' if number(supply) == '1' else 'are'} usable or due"
 
 
 def stock_out(

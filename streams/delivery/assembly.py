@@ -32,8 +32,9 @@ COMMIT_INTERVAL_S = 1.0
 class PlannerApp(faust.App):  # type: ignore[misc]
     """Faust's app with engines in place of per-event handlers."""
 
-    def __init__(self, settings: Settings, **kwargs: Any) -> None:
+    def __init__(self, settings: Settings, parts: LogParts, **kwargs: Any) -> None:
         self.settings = settings
+        self.parts = parts
         self.engines: dict[str, Engine] = {}
         super().__init__(names.group_id(settings.topic_prefix), **kwargs)
         self.on_partitions_revoked.connect(self._let_go)
@@ -49,6 +50,11 @@ class PlannerApp(faust.App):  # type: ignore[misc]
         for engine in self.engines.values():
             await engine.release(self.settings.shutdown_timeout_s / 2)
         await super().on_stop()
+
+    async def on_shutdown(self) -> None:
+        """Nothing of the app runs any more."""
+        await super().on_shutdown()
+        self.parts.close()
 
     async def _let_go(self, app: Any, revoked: set[TP], **kwargs: Any) -> None:
         """A rebalance: the flow is suspended; what is being folded comes to its end before others take over."""
@@ -94,7 +100,7 @@ def assemble(settings: Settings, steps: Mapping[str, StepMaker]) -> PlannerApp:
     """An app with an agent, a table and an engine for each of the steps."""
     check_version(allow_untested=settings.allow_untested_faust)
     parts = _parts(settings)
-    app = PlannerApp(settings, **_configuration(settings, parts))
+    app = PlannerApp(settings, parts, **_configuration(settings, parts))
     app.transport = app.producer_transport = parts.transport(app)
     outlet = parts.outlet(app)
     topics: dict[str, Any] = {}

@@ -37,3 +37,7 @@ class LogParts(abc.ABC):
     @abc.abstractmethod
     def store(self, table: ChunkTable) -> ChunkStore:
         """The store of a table."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """The app has stopped: let go of what it used."""

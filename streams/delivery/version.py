@@ -21,5 +21,6 @@ def check_version(*, allow_untested: bool, installed: str | None = None) -> None
     if found != TESTED_FAUST and not allow_untested:
         raise UntestedFaustError(
             f"faust-streaming {found} is installed; chunked delivery was tested with {TESTED_FAUST}, and leans on "
-            "private parts of it. Install that version, or run tests/faust_learning and set PLANNER_ALLOW_UNTESTED_FAUST=1"
+            "private parts of it. Install that version, or run tests/faust_learning and set "
+            "PLANNER_ALLOW_UNTESTED_FAUST=1"
         )

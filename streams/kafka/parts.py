@@ -57,6 +57,9 @@ class KafkaParts(LogParts):
             lease_s=lambda: app.consumer.heard_at_s + self.settings.session_timeout_s - time.monotonic(),
         )
 
+    def close(self) -> None:
+        """Faust has closed its connections, and the tables their databases."""
+
 
 def _ssl_context(settings: Settings) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=str(settings.ssl_ca_file) if settings.ssl_ca_file else None)

@@ -1,8 +1,8 @@
 """A worker whose steps count: the engine's proof, run as a program of its own so that it can be killed.
 
-``expand`` counts each booking and passes it on as a requirement; ``plan`` counts those. Each table says how often each
-offset of each input was applied (``seen``), and how often each key came (``count``). Whoever reads the tables afterwards
-sees every loss and every repetition.
+``expand`` counts each booking and passes it on as a requirement; ``plan`` counts those. Each table says how often
+each offset of each input was applied (``seen``), and how often each key came (``count``). Whoever reads the tables
+afterwards sees every loss and every repetition.
 
 ``python -m tests.engine.counting`` takes its settings from the environment.
 """

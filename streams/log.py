@@ -313,6 +313,55 @@ def bootstrap_servers(broker_url: str) -> list[str]:
     return result
 
 
+# --- what both clients share ------------------------------------------------------------------------------
+
+
+def chosen(topic: str, ends: dict[int, int], partitions: Collection[int] | None) -> dict[int, int]:
+    """The ends of the partitions asked for; None: of all.
+
+    Raises:
+        UnknownTopic: there is no such partition.
+    """
+    if partitions is None:
+        return ends
+    for partition in partitions:
+        if partition not in ends:
+            raise UnknownTopic(f"topic {topic}: there is no partition {partition}, expected 0 to {len(ends) - 1}")
+    return {partition: ends[partition] for partition in partitions}
+
+
+def begin_at(topic: str, start: Start, first: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, int]:
+    """The offset at which reading begins, by partition; ``first`` and ``ends`` of the partitions to read.
+
+    Raises:
+        LogError: an offset beyond the partition's end: the log is not the one the offset is from.
+    """
+    if start == "latest":
+        return dict(ends)
+    if start == "earliest":
+        return dict(first)
+    for partition, offset in start.items():
+        if partition in ends and offset > ends[partition]:
+            raise LogError(
+                f"topic {topic}, partition {partition}: offset {offset} is beyond the end ({ends[partition]}); "
+                "was the log put back to an older state?"
+            )
+    return {partition: max(start.get(partition, 0), oldest) for partition, oldest in first.items()}
+
+
+def newest(views: Iterable[Iterable[Record]]) -> dict[bytes, Record]:
+    """Views of several partitions, in their order, as one: of a key in several, its newest record (else the first)."""
+    latest: dict[bytes, Record] = {}
+    for view in views:
+        for record in view:
+            if record.key is None:
+                continue
+            known = latest.get(record.key)
+            if known is None or known.partition == record.partition or known.timestamp_ms < record.timestamp_ms:
+                latest[record.key] = record
+    return latest
+
+
 # --- partitions and sizes ---------------------------------------------------------------------------------
 
 

@@ -12,27 +12,34 @@ takes ⌈V/size⌉ containers:
 
 V is taken as the typical dose u times a whole number with V's two moments (``quantiles.survival``), which is exact
 for equal doses. A window has 1/W of the day's mean; each use falls into it with chance 1/W, so its variance is
-v/W² + (1/W)(1 − 1/W)·E[uses]·u² (thinning).
+v/W² + (1/W)(1 − 1/W)·E[uses]·u² (thinning). Windows of a day are added as if independent: a use in one is not in
+another, so the day's variance errs upwards.
 
 **Window of T ≥ 2 days** (28 days): an opened container delivers D = min(size, U), U the volume of the dose that
-opened it and of what follows within the window. Its rest is discarded. By renewal reward, the volume m of a day
-takes m/E[D] containers, each full one counted as a whole and the open one by what it has delivered: the tail, the
-rest of the container that is open, is supply in the projection and not need here. With U = u + R, R the rest of
-the window, taken as gamma distributed (mean sθ, shape s, a = size − u):
+opened it and of what follows within the window; its rest is discarded. By renewal reward, the volume m of a day
+takes m/E[D] containers. What will be discarded is charged to the doses as they are drawn, not on the day it is
+discarded; and the tail, the rest of the container that is open, is supply in the projection and not need here.
+With U = u + R, R the rest of the window taken as gamma distributed (mean sθ, shape s) and a = size − u:
 
-    E[min(a, R)]  = a·Q(s, a/θ)  + sθ·P(s + 1, a/θ)
-    E[min(a, R)²] = a²·Q(s, a/θ) + s(s + 1)θ²·P(s + 2, a/θ)
+    E[min(a, R)] = a·Q(s, a/θ) + sθ·P(s + 1, a/θ)        f = P(R ≥ a) = Q(s, a/θ)
 
-and the variance of the number of containers is Var(V)/E[D]² + m·Var(D)/E[D]³ (Cox 1962, Renewal Theory, §4.5).
 On the day itself R holds the uses beside the one that opened: their expected number is μ + σ²/μ − 1.
+
+The number of containers follows the volume as far as containers are emptied (share f); the others end by time, and
+only the wait for the next use after it, 1/λ with variance 1/λ², makes their number vary (Cox 1962, Renewal Theory,
+§4.5: variance of a count = count × squared coefficient of variation of the cycle, E[D]/u uses long):
+
+    variance = f·Var(V)/E[D]² + (1 − f)·(m/E[D])·(u/E[D])²
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from scipy import special
 
 from planner.forecast.outlook import Floats
@@ -81,7 +88,7 @@ def containers(volume: Volume, size_ml: float, open_hours: Decimal) -> Container
 
 def windows_per_day(open_hours: Decimal) -> int:
     """Windows that a day of ``SESSION_HOURS_PER_DAY`` is cut into."""
-    return max(1, -(-SESSION_HOURS_PER_DAY // open_hours).__int__())
+    return max(1, ceil(SESSION_HOURS_PER_DAY / open_hours))
 
 
 def _within_days(volume: Volume, size_ml: float, windows: int) -> tuple[Floats, Floats]:
@@ -102,7 +109,7 @@ def _within_days(volume: Volume, size_ml: float, windows: int) -> tuple[Floats, 
         k += 1
 
 
-def _over_days(volume: Volume, used: np.ndarray, size_ml: float, window_days: int) -> tuple[Floats, Floats]:
+def _over_days(volume: Volume, used: npt.NDArray[np.bool_], size_ml: float, window_days: int) -> tuple[Floats, Floats]:
     later_mean = _following(volume.mean, window_days - 1)[used]
     later_variance = _following(volume.variance, window_days - 1)[used]
     mean, variance, uses, uses_variance = (a[used] for a in volume)
@@ -112,10 +119,11 @@ def _over_days(volume: Volume, used: np.ndarray, size_ml: float, window_days: in
     first_dose = np.minimum(dose, size_ml)
     rest = others + later_mean
     rest_variance = dose_variance + variance * np.minimum(others / mean, 1.0) + later_variance
-    delivered, square = _limited(rest, rest_variance, size_ml - first_dose)
-    spread = np.maximum(square - delivered**2, 0.0)
-    delivered = delivered + first_dose
-    return mean / delivered, variance / delivered**2 + mean * spread / delivered**3
+    more, emptied = _limited(rest, rest_variance, size_ml - first_dose)
+    delivered = first_dose + more
+    taken = mean / delivered
+    spread = emptied * variance / delivered**2 + (1 - emptied) * taken * np.minimum(dose / delivered, 1.0) ** 2
+    return taken, spread
 
 
 def _following(values: Floats, days: int) -> Floats:
@@ -128,14 +136,12 @@ def _following(values: Floats, days: int) -> Floats:
 
 
 def _limited(mean: Floats, variance: Floats, limit: Floats) -> tuple[Floats, Floats]:
-    """E[min(limit, X)] and E[min(limit, X)²] of a gamma variable X with these moments."""
+    """E[min(limit, X)] and P(X ≥ limit) of a gamma variable X with these moments."""
     spread = variance > _NEGLIGIBLE * mean * mean
-    fixed = np.minimum(mean, limit)
     safe_mean = np.where(spread, mean, 1.0)
     theta = np.where(spread, variance, 1.0) / safe_mean
     shape = safe_mean / theta
     x = limit / theta
     over = special.gammaincc(shape, x)
-    first = limit * over + shape * theta * special.gammainc(shape + 1, x)
-    second = limit**2 * over + shape * (shape + 1) * theta**2 * special.gammainc(shape + 2, x)
-    return np.where(spread, first, fixed), np.where(spread, second, fixed**2)
+    limited = limit * over + shape * theta * special.gammainc(shape + 1, x)
+    return np.where(spread, limited, np.minimum(mean, limit)), np.where(spread, over, np.where(mean < limit, 0.0, 1.0))

@@ -1,0 +1,139 @@
+"""Reads what the planner knows from the log: the tables' changelogs, restored into the same pure steps.
+
+Works beside a running worker and without one, on both logs: nothing is asked of the worker itself.
+"""
+
+from __future__ import annotations
+
+import time
+import unicodedata
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from config.load import load_catalogue
+from config.settings import Settings
+from planner.booking.requirements import lines_key
+from planner.booking.row import BookingRow, booking_key
+from planner.catalogue.model import Bundle
+from planner.events import CLOCK_EVENTS
+from planner.plan_step import PlanStep
+from planner.step import Record
+from planner.topics import CATALOGUE_KEY
+from streams.log import LogClient, UnknownTopic, partition_of
+from streams.names import EXPAND, PLAN, POSITION, changelog
+
+WALL_TOLERANCE_S = 900
+"""A tick whose time is this close to when it was written comes from a wall clock."""
+
+
+class NothingKnown(LookupError):  # noqa: N818 - named after what it says
+    """What was asked for is not on the log."""
+
+
+class TableView:
+    """The table of one partition as its changelog holds it: ``planner.step.Entries``, to be read only."""
+
+    def __init__(self, records: Mapping[bytes, Record]) -> None:
+        self._entries = {key: record.value for key, record in records.items() if record.value is not None}
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._entries.get(key)
+
+    def scan(self, prefix: bytes) -> Iterable[tuple[bytes, bytes]]:
+        return [(key, self._entries[key]) for key in sorted(self._entries) if key.startswith(prefix)]
+
+
+async def bundle_in_force(client: LogClient, settings: Settings) -> Bundle:
+    """The catalogue on the log; where there is none yet, the one that a worker would publish.
+
+    Raises:
+        NothingKnown: there is none on the log, and the files of the settings have faults.
+    """
+    record = await published_catalogue(client)
+    if record is not None and record.value is not None:
+        return Bundle.model_validate_json(record.value)
+    result = load_catalogue(settings.catalogue_dir)
+    if result.bundle is None:
+        raise NothingKnown(f"no catalogue is published, and the one in {settings.catalogue_dir} has faults")
+    return result.bundle
+
+
+async def published_catalogue(client: LogClient) -> Record | None:
+    """The newest catalogue on the log, as a record."""
+    try:
+        return (await client.latest("catalogue")).get(CATALOGUE_KEY)
+    except UnknownTopic:
+        return None
+
+
+async def plan_step_of(client: LogClient, settings: Settings, site: str) -> PlanStep:
+    """The plan step of the partition that owns ``site``, restored from the log.
+
+    Raises:
+        NothingKnown: no such site in the catalogue in force.
+    """
+    bundle = await bundle_in_force(client, settings)
+    topic = changelog(PLAN)
+    partition = partition_of(site.encode(), await client.partitions(topic))
+    step = PlanStep(partition, bundle, clock=settings.clock)
+    step.restore(TableView(await client.latest(topic, partition)))
+    known = sorted(step.catalogue.sites)
+    if site not in known:
+        raise NothingKnown(f"no site {site!r}; the catalogue has {', '.join(known)}")
+    return step
+
+
+async def booking_of(client: LogClient, booking_id: str) -> tuple[BookingRow, list[dict[str, Any]]]:
+    """What is known of a booking, and the lines last stated for it (none: it needs nothing any more).
+
+    Raises:
+        NothingKnown: no event about it has been applied.
+    """
+    topic = changelog(EXPAND)
+    booking_id = unicodedata.normalize("NFC", booking_id)
+    key = booking_key(booking_id)
+    partition = partition_of(booking_id.encode(), await client.partitions(topic))
+    record = (await client.latest(topic, partition, key)).get(key)
+    if record is None or record.value is None:
+        raise NothingKnown(f"no booking {booking_id!r} on this log")
+    row = BookingRow.decode(record.value)
+    if not row.lines_id:
+        return row, []
+    stated = (await client.latest(topic, partition, lines_key(row.lines_id))).get(lines_key(row.lines_id))
+    if stated is None or stated.value is None:
+        raise NothingKnown(f"the lines of booking {booking_id!r} are not on the log any more")
+    return row, list(orjson.loads(stated.value)["lines"])
+
+
+async def log_now(client: LogClient) -> datetime:
+    """What time it is for the planner: the wall's, or, on a log whose time comes from its events, theirs."""
+    ends = await client.end_offsets("clock")
+    latest: tuple[datetime, int] | None = None
+    for partition, end in ends.items():
+        if end == 0:
+            continue
+        async for record in client.read("clock", {partition: end - 1}, partitions=[partition]):
+            if record.value is not None:
+                tick = CLOCK_EVENTS.validate_json(record.value)
+                if latest is None or tick.now > latest[0]:
+                    latest = (tick.now, record.timestamp_ms)
+    if latest is None or abs(latest[0].timestamp() * 1000 - latest[1]) < WALL_TOLERANCE_S * 1000:
+        return datetime.fromtimestamp(time.time(), UTC)
+    return latest[0]
+
+
+async def applied_offsets(client: LogClient) -> dict[str, dict[str, dict[int, int]]]:
+    """agent → topic → partition → offset of the next record to apply, as the tables say."""
+    found: dict[str, dict[str, dict[int, int]]] = {}
+    for agent in (EXPAND, PLAN):
+        topic = changelog(agent)
+        for partition in range(await client.partitions(topic)):
+            entries = await client.latest(topic, partition, POSITION)
+            for key, record in entries.items():
+                name = key[len(POSITION) + 1 :].decode()
+                if record.value is not None:
+                    found.setdefault(agent, {}).setdefault(name, {})[partition] = int(record.value)
+    return found

@@ -149,12 +149,12 @@ class PlannedSite:
             self.touched.wake_at(alert.order_awaited_until)
         return Published(
             alert_entry(self.state.site, alert.alert_id),
-            Message("alerts", alert.alert_id.encode(), alert.model_dump_json(exclude_none=True).encode()),
+            Message("alerts", alert.alert_id.encode(), alert.model_dump_json().encode()),
         )
 
     def _proposal_published(self, proposal: Proposal) -> Published:
         key = proposal_key(proposal.supplier, proposal.controlled)
-        value = proposal.model_dump_json(exclude_none=True).encode()
+        value = proposal.model_dump_json().encode()
         return Published(
             composed_key("proposal", self.state.site, key),
             Message("proposals", composed_key(self.state.site, *key.split("/")), value),

@@ -6,9 +6,10 @@ Each entity carries ``facts``: for the fields named in ``of``, how sure we are (
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -30,6 +31,8 @@ Evidence = Literal["found", "computed", "assumed"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 """In the order of ``date.weekday()``."""
+
+_CONCENTRATION = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*/\s*mL\s*$")
 
 
 def _misfit(field: str, value: object, expected: str) -> PydanticCustomError:
@@ -88,10 +91,20 @@ class Component(_Entity):
 
 
 class Concentration(StrictModel):
-    """Amount of the component in each mL."""
+    """Amount of the component in each mL; written ``500 mg/mL`` in files."""
 
     value: Positive
     unit: Literal[Unit.MCG, Unit.MG, Unit.G, Unit.MEQ, Unit.MMOL, Unit.UNIT]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, raw: Any) -> Any:
+        if isinstance(raw, str):
+            match = _CONCENTRATION.match(raw)
+            if match is None:
+                raise ValueError(f"expected an amount in each mL such as '500 mg/mL', found {raw!r}")
+            return {"value": match[1], "unit": match[2]}
+        return raw
 
 
 class ContainerUse(StrEnum):

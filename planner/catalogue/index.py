@@ -116,7 +116,7 @@ class Catalogue:
         digests: bookings need not be expanded again. ``added`` are components that a booking's overrides bring in
         beside the protocol's own (unknown ones are left out).
         """
-        key = (protocol_id, frozenset(added) & self.components.keys())
+        key = (protocol_id, frozenset(added).intersection(self.components))
         if key not in self._digests:
             self._digests[key] = digest(self._definition(*key))
         return self._digests[key]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from planner.booking_step import BookingStep
-from planner.plan_step import PlanStep
-
 from config.settings import Settings
+from planner.booking_step import BookingStep
 from planner.catalogue.model import Bundle
+from planner.plan_step import PlanStep
 from streams import names
 from streams.delivery.assembly import PlannerApp, assemble
 

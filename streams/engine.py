@@ -18,13 +18,17 @@ from typing import Any
 import structlog
 from faust.types import TP
 
+from planner.messages import OutcomeStatus
 from planner.step import Effects, Entries, Message, Record, Step
 from streams import metrics, names
 from streams.delivery.chunk import Chunk
 from streams.delivery.outlet import Fenced, Outlet, Page
+from streams.logs import identity
 from streams.retry import persist
 
 log = structlog.get_logger(__name__)
+
+_OUTCOMES = frozenset(status.value for status in OutcomeStatus)
 
 
 class RecordsLost(RuntimeError):  # noqa: N818 - named after what happened
@@ -46,7 +50,6 @@ class _Slot:
     """Where an input of which nothing was applied begins."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a chunk is folded and made durable, so that what is due is taken between chunks."""
-    touched: bool = True
     dropped: bool = False
 
 
@@ -79,8 +82,6 @@ class Engine:
         self._retry_limit_s = retry_limit_s
         self._slots: dict[int, _Slot] = {}
         self._closing = False
-        self.applied_at = time.monotonic()
-        """When a chunk was last made durable, for the liveness probe."""
 
     # --- partitions come and go -------------------------------------------------------------------------------
 
@@ -120,9 +121,8 @@ class Engine:
             async with asyncio.timeout(timeout_s):
                 for slot in list(self._slots.values()):
                     async with slot.lock:
-                        due = slot.step.due() if slot.touched else []
-                        slot.touched = False
-                    await self._publish(due)
+                        while due := slot.step.due():
+                            await self._publish(due)
         except TimeoutError:
             log.warning("partitions_left_in_flight", agent=self.agent, waited_seconds=timeout_s)
         self.drop()
@@ -136,6 +136,21 @@ class Engine:
         """Nothing of this input was applied yet, and its log begins here."""
         if (slot := self._slots.get(tp.partition)) is not None:
             slot.began[self._short(tp.topic)] = offset
+
+    def refresh_gauges(self, ends: Callable[[TP], int | None]) -> None:
+        """Lag and state as they are now; ``ends``: the log's end of an input."""
+        for partition, slot in list(self._slots.items()):
+            for topic in names.INPUTS[self.agent]:
+                applied = slot.applied.get(topic, slot.began.get(topic, 0))
+                end = ends(TP(self._prefix + topic, partition))
+                labels = (self.agent, topic, str(partition))
+                metrics.applied_offset.labels(*labels).set(applied)
+                metrics.lag_records.labels(*labels).set(max(0, (end or applied) - applied))
+            gauges: Mapping[str, float] = getattr(slot.step, "gauges", dict)()
+            for name, value in gauges.items():
+                metrics.state.labels(self.agent, str(partition), name).set(value)
+                if name == "alerts_open":
+                    metrics.alerts_open.labels(str(partition)).set(value)
 
     @property
     def steps(self) -> Mapping[int, Step]:
@@ -218,12 +233,8 @@ class Engine:
             await self._deliver(slot, chunk, effects, position if last else {})
             started = time.perf_counter()
         slot.applied[topic] = chunk.end
-        slot.touched = True
-        self.applied_at = time.monotonic()
         metrics.records.labels(self.agent, topic).inc(len(records))
         metrics.chunk_records.labels(self.agent).observe(len(records))
-        metrics.lag_records.labels(self.agent, topic, str(chunk.partition)).set(chunk.behind)
-        metrics.applied_offset.labels(self.agent, topic, str(chunk.partition)).set(chunk.end)
 
     async def _deliver(self, slot: _Slot, chunk: Chunk, effects: Effects, position: Mapping[bytes, bytes]) -> None:
         page = Page(
@@ -242,9 +253,8 @@ class Engine:
         self._count(effects.messages)
         metrics.table_bytes.labels(self.agent).inc(sum(len(k) + len(v or b"") for k, v in page.writes.items()))
         for name, count in effects.counts.items():
-            if name == "alerts_open":
-                metrics.alerts_open.labels(str(chunk.partition)).set(count)
-            else:
+            metrics.counts.labels(self.agent, name).inc(count)
+            if name in _OUTCOMES:
                 metrics.events.labels(self.agent, name).inc(count)
 
     def _failed(self, topic: str, chunk: Chunk, records: list[Record], error: Exception) -> StepFailed:
@@ -265,6 +275,7 @@ class Engine:
             last_offset=records[-1].offset,
             error=repr(error),
             exc_info=error,
+            **identity(culprit),
         )
         return StepFailed(f"agent {self.agent}: {where}: {error!r}")
 
@@ -275,12 +286,9 @@ class Engine:
         while True:
             await asyncio.sleep(self._forecast_interval_s)
             for slot in list(self._slots.values()):
-                if slot.touched and not slot.dropped:
-                    async with slot.lock:
-                        due = slot.step.due()
-                        slot.touched = False
-                    if not slot.dropped:
-                        await self._publish(due)
+                async with slot.lock:
+                    due = [] if slot.dropped else slot.step.due()
+                await self._publish(due)
 
     async def _publish(self, messages: list[Message]) -> None:
         if messages:

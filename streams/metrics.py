@@ -14,6 +14,8 @@ REGISTRY: Final = CollectorRegistry()
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 events = Counter("planner_events", "Events by what became of them", ["agent", "outcome"], registry=REGISTRY)
+counts = Counter("planner_step_counts", "Whatever else the steps count", ["agent", "what"], registry=REGISTRY)
+state = Gauge("planner_state", "The state of a partition in numbers", ["agent", "partition", "what"], registry=REGISTRY)
 records = Counter("planner_records", "Records applied to the state", ["agent", "topic"], registry=REGISTRY)
 chunk_records = Histogram(
     "planner_chunk_records",

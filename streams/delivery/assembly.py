@@ -15,6 +15,7 @@ from streams import names
 from streams.agents import declare_agents
 from streams.delivery.chunk import ChunkSchema
 from streams.delivery.logs import LogParts
+from streams.delivery.outlet import Outlet
 from streams.delivery.recovery import ChunkTableManager
 from streams.delivery.table import ChunkStore, ChunkTable
 from streams.delivery.version import check_version
@@ -31,6 +32,9 @@ COMMIT_INTERVAL_S = 1.0
 
 class PlannerApp(faust.App):  # type: ignore[misc]
     """Faust's app with engines in place of per-event handlers."""
+
+    outlet: Outlet
+    """Where messages go that belong to no chunk."""
 
     def __init__(self, settings: Settings, parts: LogParts, **kwargs: Any) -> None:
         self.settings = settings
@@ -102,7 +106,7 @@ def assemble(settings: Settings, steps: Mapping[str, StepMaker]) -> PlannerApp:
     parts = _parts(settings)
     app = PlannerApp(settings, parts, **_configuration(settings, parts))
     app.transport = app.producer_transport = parts.transport(app)
-    outlet = parts.outlet(app)
+    app.outlet = outlet = parts.outlet(app)
     topics: dict[str, Any] = {}
     for name, make_step in steps.items():
         table = _declare_table(app, settings, parts, name)

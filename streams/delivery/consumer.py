@@ -15,6 +15,7 @@ What stock Faust does in these places, and why it is replaced (each has a test):
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -41,6 +42,9 @@ class ChunkConsumer(Consumer):  # type: ignore[misc]
         self._committable: dict[TP, int] = {}
         self._wanted_changed = asyncio.Event()
         self._flow_stopped = asyncio.Event()
+        self._chunks_acked = 0
+        self._stall: tuple[int, float] | None = None
+        """Chunks acknowledged when a stall was first noticed, and when that was."""
         self.applied_offsets: Callable[[Iterable[TP]], Mapping[TP, int | None]] = lambda tps: {}
         """Where each input continues, as the tables say; set by the app. None: nothing was applied yet."""
         self.starts_at: Callable[[TP, int], None] = lambda tp, offset: None
@@ -55,6 +59,24 @@ class ChunkConsumer(Consumer):  # type: ignore[misc]
 
     def _interrupt(self) -> None:
         """End a ``_fetch`` that waits: what is wanted has changed."""
+
+    def _waiting(self, tp: TP) -> bool:
+        """Whether the log holds records of this input that were not fetched."""
+        raise NotImplementedError
+
+    def stalled_s(self) -> float:
+        """Seconds since it was first noticed that records wait, and no chunk acknowledged since. For ``/livez``.
+
+        0: nothing waits, or a chunk was acknowledged since the last question.
+        """
+        now_s = time.monotonic()
+        waits = bool(self._in_flight) or any(self._waiting(tp) for tp in self._get_active_partitions())
+        if not waits or not self.flow_active or self.app.rebalancing:
+            self._stall = None
+            return 0.0
+        if self._stall is None or self._stall[0] != self._chunks_acked:
+            self._stall = (self._chunks_acked, now_s)
+        return now_s - self._stall[1]
 
     # --- what is wanted ---------------------------------------------------------------------------------------
 
@@ -178,6 +200,7 @@ class ChunkConsumer(Consumer):  # type: ignore[misc]
             if tp not in self._in_flight or self._in_flight[tp] is not message:
                 return False
             del self._in_flight[tp]
+            self._chunks_acked += 1
             self._committable[tp] = message.offset + 1
             self._n_acked += 1
             notify(self._waiting_for_ack)

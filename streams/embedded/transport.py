@@ -214,6 +214,9 @@ class EmbeddedConsumer(ChunkConsumer, _LogConsumer):
                     return []
                 await asyncio.sleep(POLL_S)
 
+    def _waiting(self, tp: TP) -> bool:
+        return self.highwater(tp) > self._positions.get(tp, 0)
+
     def _read(self, tp: TP) -> Chunk | None:
         start = self._positions.get(tp)
         if start is None:

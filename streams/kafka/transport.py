@@ -68,6 +68,15 @@ class ChunkThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         for tp, offset in partitions.items():
             self._continues_at[tp] = offset
 
+    def waiting(self, tp: TP) -> bool:
+        """Whether the broker has told of records that were not fetched."""
+        state = self._state(tp)
+        return state is not None and state.has_valid_position and (state.highwater or 0) > state.position
+
+    def _state(self, tp: TP) -> Any:
+        assignment = self._ensure_consumer()._subscription.subscription.assignment
+        return assignment.state_value(TopicPartition(tp.topic, tp.partition)) if assignment is not None else None
+
     def interrupt(self) -> None:
         """End a waiting fetch; called from the other thread."""
         if self._interrupted is not None and self.thread_loop.is_running():
@@ -104,10 +113,10 @@ class ChunkThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             drained = await fetch
         except asyncio.CancelledError:
             return []
-        return [self._chunk(consumer, TP(tp.topic, tp.partition), records) for tp, records in drained.items()]
+        return [self._chunk(TP(tp.topic, tp.partition), records) for tp, records in drained.items()]
 
-    def _chunk(self, consumer: Any, tp: TP, raw: Sequence[Any]) -> Chunk:
-        state = consumer._subscription.subscription.assignment.state_value(TopicPartition(tp.topic, tp.partition))
+    def _chunk(self, tp: TP, raw: Sequence[Any]) -> Chunk:
+        state = self._state(tp)
         end = max(raw[-1].offset + 1, state.position if state is not None and state.has_valid_position else 0)
         highwater = state.highwater if state is not None else None
         start = self._continues_at.get(tp, raw[0].offset)
@@ -129,6 +138,10 @@ class KafkaConsumer(ChunkConsumer, driver.Consumer):  # type: ignore[misc]
 
     def _interrupt(self) -> None:
         self._thread.interrupt()
+
+    def _waiting(self, tp: TP) -> bool:
+        waiting: bool = self._thread.waiting(tp)
+        return waiting
 
     @property
     def heard_at_s(self) -> float:

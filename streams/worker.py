@@ -1,0 +1,315 @@
+"""A worker: opens the log, sees to topics and catalogue, runs the app until told to stop, and says what went wrong.
+
+``work(settings)`` is the whole program (``planner run``); ``run_worker(settings)`` the same inside a running loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import structlog
+from faust.types import TP
+
+from config.load import load_catalogue
+from config.settings import Settings
+from planner.catalogue.model import Bundle
+from planner.catalogue_records import BUNDLES
+from planner.step import Message
+from planner.topics import CATALOGUE_KEY, TOPICS
+from streams import names
+from streams.app import build_app
+from streams.clock import tick_by_the_wall
+from streams.delivery.assembly import PlannerApp
+from streams.delivery.version import UntestedFaustError, check_version
+from streams.embedded.lock import WorkerLock
+from streams.health import HealthServer
+from streams.log import (
+    DAY_MS,
+    LogClient,
+    LogError,
+    LogUnavailable,
+    Security,
+    TopicSpec,
+    database_path,
+    open_client,
+)
+from streams.logs import configure_logs
+
+log = structlog.get_logger(__name__)
+
+STOPPED: Final = 0
+CRASHED: Final = 1
+FAULTY: Final = 2
+"""The catalogue, a setting or the Faust version is not acceptable."""
+LOG_FAILED: Final = 7
+"""The log cannot be used: another worker has it, the disk is full, topics do not fit."""
+
+CONNECT_S = 5.0
+"""How long one attempt to reach the log may take, so that its absence is said well within 10 s."""
+PAUSE_S_MAX = 10.0
+CHANGELOG_TOMBSTONE_MS = 30 * DAY_MS
+"""How long a worker may be away and still find in a changelog what was removed meanwhile."""
+CHANGELOG_BYTES_MAX = 16_777_216
+
+
+class FaultyCatalogue(Exception):  # noqa: N818 - named after what happened
+    """The configured catalogue has faults; each is in the message, with its place."""
+
+
+def topic_specs(settings: Settings) -> list[TopicSpec]:
+    """Every topic of the planner, changelogs included, as the settings want it."""
+    retention_ms = settings.retention_days * DAY_MS
+    specs = [
+        TopicSpec(
+            topic.name,
+            settings.partitions,
+            compacted=topic.compacted,
+            retention_ms=None if topic.compacted else retention_ms,
+            max_message_bytes=topic.max_message_bytes,
+        )
+        for topic in TOPICS.values()
+    ]
+    changelogs = [
+        TopicSpec(
+            names.changelog(agent),
+            settings.partitions,
+            compacted=True,
+            max_message_bytes=CHANGELOG_BYTES_MAX,
+            tombstone_ms=CHANGELOG_TOMBSTONE_MS,
+        )
+        for agent in names.INPUTS
+    ]
+    return specs + changelogs
+
+
+def security_of(settings: Settings) -> Security:
+    """How to speak to the brokers."""
+    return Security(
+        protocol=settings.security_protocol,
+        mechanism=settings.sasl_mechanism,
+        username=settings.sasl_username,
+        password=settings.sasl_password.get_secret_value() if settings.sasl_password else None,
+        ca_file=settings.ssl_ca_file,
+        certificate_file=settings.ssl_cert_file,
+        key_file=settings.ssl_key_file,
+    )
+
+
+def work(settings: Settings, bundle: Bundle | None = None) -> int:
+    """Run a worker as the whole program, on uvloop where there is one. Returns an exit code."""
+    try:
+        import uvloop  # noqa: PLC0415 - there is none on some systems
+
+        make_loop: Callable[[], asyncio.AbstractEventLoop] | None = uvloop.new_event_loop
+    except ImportError:
+        make_loop = None
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        return runner.run(run_worker(settings, bundle))
+
+
+async def run_worker(
+    settings: Settings, bundle: Bundle | None = None, *, started: Callable[[PlannerApp], None] | None = None
+) -> int:
+    """Run a worker until SIGTERM or SIGINT; returns an exit code, having logged why.
+
+    Args:
+        bundle: in place of the one in the settings' catalogue directory.
+        started: told when events are being applied.
+    """
+    configure_logs(settings.log_format, settings.log_level)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        check_version(allow_untested=settings.allow_untested_faust)
+        with _only_worker(settings):
+            in_force = await _prepare(settings, bundle, stop)
+            return STOPPED if in_force is None else await _run(settings, in_force, stop, started)
+    except UntestedFaustError as error:
+        log.error("untested_faust", error=str(error))
+        return FAULTY
+    except FaultyCatalogue as error:
+        log.error("faulty_catalogue", directory=str(settings.catalogue_dir), error=str(error))
+        return FAULTY
+    except (LogError, OSError) as error:
+        log.error("log_cannot_be_used", broker=settings.broker_url, error=str(error))
+        return LOG_FAILED
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+@contextlib.contextmanager
+def _only_worker(settings: Settings) -> Iterator[None]:
+    """On the embedded log there is one worker; who comes second is told who is first."""
+    if not settings.embedded:
+        yield
+        return
+    with WorkerLock(database_path(settings.broker_url)):
+        yield
+
+
+# --- before the app -----------------------------------------------------------------------------------------
+
+
+async def _prepare(settings: Settings, bundle: Bundle | None, stop: asyncio.Event) -> Bundle | None:
+    """Topics and catalogue, trying for as long as the log is not there; None: told to stop meanwhile."""
+    pause_s = 1.0
+    while not stop.is_set():
+        try:
+            client = await open_client(
+                settings.broker_url,
+                settings.topic_prefix,
+                security=security_of(settings),
+                replication_factor=settings.replication_factor,
+                timeout_seconds=CONNECT_S,
+            )
+            try:
+                await client.ensure_topics(topic_specs(settings))
+                return await settle_catalogue(client, settings, bundle)
+            finally:
+                await client.close()
+        except LogUnavailable as error:
+            if settings.embedded:
+                raise
+            log.error("broker_not_there", broker=settings.broker_url, error=str(error), next_attempt_seconds=pause_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await stop.wait()
+            pause_s = min(pause_s * 2, PAUSE_S_MAX)
+    return None
+
+
+async def settle_catalogue(client: LogClient, settings: Settings, bundle: Bundle | None) -> Bundle:
+    """The catalogue in force: the one on the log; else the given or configured one, published to every partition.
+
+    Raises:
+        FaultyCatalogue: the log has none, and the configured one has faults.
+    """
+    found = {
+        partition: record
+        for partition in range(settings.partitions)
+        if (record := (await client.latest("catalogue", partition)).get(CATALOGUE_KEY)) is not None
+    }
+    if found:
+        newest = max(found.values(), key=lambda record: (record.timestamp_ms, record.offset))
+        value = newest.value or b""
+        in_force = BUNDLES.validate_json(value)
+    else:
+        in_force = bundle if bundle is not None else configured_bundle(settings)
+        value = in_force.model_dump_json().encode()
+    # a worker that was killed between two partitions left some without
+    missing = [partition for partition in range(settings.partitions) if partition not in found]
+    if missing:
+        await client.publish([Message("catalogue", CATALOGUE_KEY, value, partition) for partition in missing])
+    log.info("catalogue", version=in_force.version, published_to=missing)
+    return in_force
+
+
+def configured_bundle(settings: Settings) -> Bundle:
+    """The catalogue of the settings' directory.
+
+    Raises:
+        FaultyCatalogue: with every fault.
+    """
+    result = load_catalogue(settings.catalogue_dir)
+    if result.bundle is None or result.faults:
+        raise FaultyCatalogue("\n".join(str(fault) for fault in result.faults))
+    return result.bundle
+
+
+# --- the app ------------------------------------------------------------------------------------------------
+
+
+class _AppProbe:
+    """What health and metrics ask."""
+
+    def __init__(self, app: PlannerApp) -> None:
+        self._app = app
+
+    def ready(self) -> bool:
+        return bool(self._app.tables.recovery.completed.is_set() and not self._app.rebalancing)
+
+    def stalled_s(self) -> float:
+        return float(self._app.consumer.stalled_s()) if self.ready() else 0.0
+
+    def refresh(self) -> None:
+        if self.ready():
+            for engine in self._app.engines.values():
+                engine.refresh_gauges(self._end)
+
+    def _end(self, tp: TP) -> int | None:
+        end: int | None = self._app.consumer.highwater(tp)
+        return end
+
+
+async def _run(
+    settings: Settings, bundle: Bundle, stop: asyncio.Event, started: Callable[[PlannerApp], None] | None
+) -> int:
+    probe: _AppProbe | None = None
+    async with contextlib.AsyncExitStack() as stack:
+        if settings.http_port:
+            await stack.enter_async_context(
+                HealthServer(settings.http_host, settings.http_port, lambda: probe, settings.liveness_limit_s)
+            )
+        app = build_app(settings, bundle)
+        starting = asyncio.ensure_future(_start(app))
+        stopping = asyncio.ensure_future(stop.wait())
+        helpers: list[asyncio.Future[None]] = []
+        try:
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not stopping.done():
+                await starting
+                probe = _AppProbe(app)
+                log.info("started", broker=settings.broker_url, partitions=settings.partitions)
+                if settings.clock == "wall":
+                    helpers.append(asyncio.ensure_future(_tell_time(settings, app)))
+                if started is not None:
+                    started(app)
+                crashed = asyncio.ensure_future(app.wait_until_stopped())
+                await asyncio.wait({stopping, crashed, *helpers}, return_when=asyncio.FIRST_COMPLETED)
+                crashed.cancel()
+            return await _end(settings, app, [helper.exception() for helper in helpers if helper.done()])
+        finally:
+            starting.cancel()
+            stopping.cancel()
+            for helper in helpers:
+                helper.cancel()
+
+
+async def _start(app: PlannerApp) -> None:
+    await app.start()
+
+
+async def _tell_time(settings: Settings, app: PlannerApp) -> None:
+    first = TP(settings.topic_prefix + "clock", 0)
+    await tick_by_the_wall(
+        app.outlet.publish,
+        lambda: not app.rebalancing and first in app.consumer.assignment(),
+        partitions=settings.partitions,
+        interval_s=settings.clock_interval_s,
+    )
+
+
+async def _end(settings: Settings, app: PlannerApp, failures: list[BaseException | None]) -> int:
+    """Stop the app within its time; what made it stop decides the exit code."""
+    reason = app.crash_reason or next((failure for failure in failures if failure is not None), None)
+    try:
+        async with asyncio.timeout(settings.shutdown_timeout_s):
+            await app.stop()
+    except TimeoutError:
+        log.error("stop_took_too_long", seconds=settings.shutdown_timeout_s)
+        return CRASHED
+    if reason is None:
+        log.info("stopped")
+        return STOPPED
+    if isinstance(reason, LogError):
+        log.error("log_failed", broker=settings.broker_url, error=str(reason))
+        return LOG_FAILED
+    log.error("crashed", error=str(reason) or repr(reason))
+    return CRASHED

@@ -1,0 +1,126 @@
+"""Forecast messages: readable as ``Forecast``, the same whatever else is published, and gone when nothing is left."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import orjson
+import pytest
+
+from planner.catalogue.index import Catalogue
+from planner.forecast.need import SiteNeed
+from planner.forecast.outlook import Outlook
+from planner.forecast.priors import PriorModel
+from planner.forecast.projection import project
+from planner.forecast.publish import forecast_messages, keys_of
+from planner.messages import HORIZON_DAYS, Forecast
+from planner.site.state import SiteState
+from planner.topics import composed_key
+from tests.forecast.clinic import BULK, CATHETER, MONDAY, SITE, VIAL, at, book, catalogue, profile, receive
+
+CATALOGUE = catalogue(per_day="6.5")
+NOW = at(MONDAY)
+SESSION = profile("session", {VIAL: ("2", "0"), BULK: ("5", "0"), CATHETER: ("1.34", "0.29")})
+
+
+def state_with_bookings() -> SiteState:
+    state = SiteState(SITE)
+    for day in range(0, HORIZON_DAYS, 2):
+        book(state, MONDAY + timedelta(days=day), SESSION, 3)
+    receive(state, VIAL, "A", 40, date(2027, 6, 1))
+    return state
+
+
+def outlook_of(state: SiteState, catalogue: Catalogue = CATALOGUE) -> Outlook:
+    return project(state, catalogue, SiteNeed(state, catalogue, PriorModel(catalogue)).refresh(MONDAY), NOW)
+
+
+def test_messages_are_forecasts() -> None:
+    state = state_with_bookings()
+    outlook = outlook_of(state)
+    messages = forecast_messages(state, CATALOGUE, outlook, NOW)
+    found = {}
+    for message in messages:
+        assert message.topic == "forecasts"
+        assert message.value is not None
+        forecast = Forecast.model_validate_json(message.value)
+        assert message.key == composed_key(SITE, forecast.kind, forecast.id)
+        assert {len(values) for values in forecast.quantiles.values()} == {HORIZON_DAYS}
+        assert len(forecast.mean) == len(forecast.to_come_variance) == HORIZON_DAYS
+        found[forecast.kind, forecast.id] = forecast
+    totals = outlook.need.totals
+    assert totals is not None
+    assert set(found) == {("item", item) for item in outlook.need.items} | set(totals.keys)
+    assert sorted(found) == list(found)
+
+    vial = found["item", VIAL]
+    at_row = outlook.need.items.index(VIAL)
+    assert (vial.unit, vial.on_hand, vial.first_day) == ("containers", 40, MONDAY)
+    assert vial.mean == pytest.approx(outlook.need.mean[at_row], abs=5.1e-4)
+    assert vial.risk == pytest.approx(outlook.risk[at_row], abs=5.1e-6)
+    assert vial.usable == pytest.approx(outlook.usable[at_row], abs=5.1e-4)
+    assert vial.coverage_days is not None
+    assert outlook.risk[at_row, vial.coverage_days] > 0.05 >= outlook.risk[at_row, : vial.coverage_days].max()
+    # lead time 2, allowance 1, Monday to Friday
+    latest = MONDAY + timedelta(days=vial.coverage_days - 3)
+    assert vial.last_safe_order_date is not None
+    assert 0 <= (latest - vial.last_safe_order_date).days <= 3
+    assert vial.last_safe_order_date.weekday() < 5
+
+    component = found["component", "magnesium"]
+    assert component.unit == "mg"
+    assert component.mean == pytest.approx([1000 * mean for mean in vial.mean], abs=1)
+    assert {quantile % 1000 for quantile in component.quantiles["0.95"]} == {0}
+    assert component.quantiles["0.95"] == [1000 * quantile for quantile in vial.quantiles["0.95"]]
+    assert component.usable is None
+    assert found["group", "vitamin"].unit == "containers"
+
+
+def test_a_selection_of_keys_gives_the_same_bytes() -> None:
+    state = state_with_bookings()
+    outlook = outlook_of(state)
+    every = {message.key: message.value for message in forecast_messages(state, CATALOGUE, outlook, NOW)}
+    keys = keys_of(CATALOGUE, [VIAL, BULK])
+    assert keys == {
+        ("item", VIAL),
+        ("group", "magnesium"),
+        ("component", "magnesium"),
+        ("item", BULK),
+        ("group", "vitamin"),
+        ("component", "vitamin-c"),
+    }
+    some = forecast_messages(state, CATALOGUE, outlook, NOW, keys)
+    assert len(some) == len(keys)
+    for message in some:
+        assert message.value == every[message.key]
+
+
+def test_what_is_no_longer_mentioned_gives_a_tombstone() -> None:
+    plain = catalogue()
+    state = SiteState(SITE)
+    need = SiteNeed(state, plain, PriorModel(plain))
+    need.touch(book(state, MONDAY, SESSION))
+    before = project(state, plain, need.refresh(MONDAY), NOW)
+    published = {m.key: m.value for m in forecast_messages(state, plain, before, NOW)}
+    need.touch(book(state, MONDAY, SESSION, -1))
+    after = project(state, plain, need.refresh(MONDAY), NOW)
+    for message in forecast_messages(state, plain, after, NOW, keys_of(plain, SESSION.items)):
+        assert message.value is None
+        del published[message.key]
+    assert published == {}
+    assert forecast_messages(state, plain, after, NOW) == []
+
+
+def test_an_item_gone_from_the_catalogue_has_a_key_of_its_own() -> None:
+    assert keys_of(CATALOGUE, ["gone"]) == {("item", "gone")}
+
+
+def test_figures_are_rounded_and_never_negative_zero() -> None:
+    state = state_with_bookings()
+    for message in forecast_messages(state, CATALOGUE, outlook_of(state), NOW):
+        assert message.value is not None
+        assert b"-0.0," not in message.value
+        body = orjson.loads(message.value)
+        for name in ("mean", "variance", "firm_mean", "usable"):
+            assert all(figure == round(figure, 3) for figure in body.get(name) or [])
+        assert all(figure == round(figure, 5) for figure in body.get("risk") or [])

@@ -1,0 +1,124 @@
+"""Reaching Kafka brokers: parameters for aiokafka's clients, and its errors in the words of the log."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+from aiokafka import errors
+from aiokafka.conn import create_conn
+
+from streams.log import LogError, LogUnavailable, Security, UnknownTopic
+
+
+def parameters(security: Security) -> dict[str, Any]:
+    """The security settings as aiokafka's clients take them.
+
+    Raises:
+        LogUnavailable: a certificate or key file cannot be read.
+    """
+    chosen: dict[str, Any] = {"security_protocol": security.protocol}
+    if security.protocol.startswith("SASL"):
+        chosen |= {
+            "sasl_mechanism": security.mechanism,
+            "sasl_plain_username": security.username,
+            "sasl_plain_password": security.password,
+        }
+    if security.protocol.endswith("SSL"):
+        chosen["ssl_context"] = _tls(security)
+    return chosen
+
+
+def _tls(security: Security) -> ssl.SSLContext:
+    reading = security.ca_file
+    try:
+        context = ssl.create_default_context(cafile=security.ca_file)
+        context.check_hostname = security.check_hostname
+        if security.certificate_file is not None:
+            reading = security.certificate_file
+            context.load_cert_chain(security.certificate_file, security.key_file, security.key_password)
+    except OSError as error:  # ssl.SSLError is one
+        raise LogUnavailable(f"TLS: cannot use {reading}: {error}") from error
+    return context
+
+
+async def reach(servers: Sequence[str], parameters: dict[str, Any], timeout_seconds: float) -> None:
+    """Open a connection to any of the servers and close it again.
+
+    aiokafka's own start says only that it failed; this tells an absent broker from one that refuses us.
+
+    Raises:
+        LogUnavailable: with the reason for each server.
+    """
+    reasons = []
+    for server in servers:
+        host, _, port = server.rpartition(":")
+        try:
+            async with asyncio.timeout(timeout_seconds / len(servers)):
+                connection = await create_conn(
+                    host.strip("[]"), int(port), request_timeout_ms=int(timeout_seconds * 1000), **parameters
+                )
+        except (OSError, errors.KafkaError) as error:  # TimeoutError is an OSError
+            reasons.append(f"{server}: {_reason(error, timeout_seconds / len(servers))}")
+            continue
+        connection.close()
+        return
+    raise LogUnavailable(f"no Kafka broker can be used ({'; '.join(reasons)})")
+
+
+def _reason(error: Exception, seconds: float) -> str:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, errors.AuthenticationFailedError | errors.SaslAuthenticationFailed):
+            return "the broker refuses the user name or password"
+        if isinstance(cause, ssl.SSLError):
+            return f"no TLS connection: {getattr(cause, 'verify_message', '') or cause.reason or cause}"
+        if isinstance(cause, TimeoutError):
+            return f"no answer within {seconds:g} s"
+        if isinstance(cause, ConnectionRefusedError):
+            return "nothing listens there"
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, errors.KafkaConnectionError):
+        return (
+            f"the connection failed: is {'it really TLS' if 'SSL' in str(error) else 'the protocol right'}? ({error})"
+        )
+    return str(error) or type(error).__name__
+
+
+class Guard:
+    """``with guard:`` turns aiokafka's errors into those of the log."""
+
+    __slots__ = ("_servers",)
+
+    def __init__(self, servers: Sequence[str]) -> None:
+        self._servers = ",".join(servers)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, errors.UnknownTopicOrPartitionError):
+            raise UnknownTopic(f"Kafka at {self._servers}: there is no such topic or partition ({error})") from error
+        unreachable = (
+            errors.KafkaConnectionError,
+            errors.NodeNotReadyError,
+            errors.KafkaTimeoutError,
+            errors.RequestTimedOutError,
+            errors.LeaderNotAvailableError,
+            errors.NotEnoughReplicasError,
+            errors.StaleMetadata,
+            OSError,
+        )
+        if isinstance(error, unreachable):
+            raise LogUnavailable(f"Kafka at {self._servers} does not answer ({_named(error)})") from error
+        if isinstance(error, errors.KafkaError):
+            raise LogError(f"Kafka at {self._servers}: {_named(error)}") from error
+
+
+def _named(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -141,6 +141,11 @@ class SitePlan:
             self._shortages[key] = known
         return known
 
+    def need_quantile(self, outlook: Outlook, row: int, column: int) -> float:
+        """Need of item ``row`` through day ``column`` at the service level, in containers."""
+        mean, variance = outlook.cumulative_mean[row, column], outlook.cumulative_variance[row, column]
+        return float(quantiles([mean], [variance], (self.level,))[0, 0])
+
     def last_reached(self, row: int) -> int:
         """Column of the last day that an order of item ``row`` placed now must cover."""
         return _last(self.reached[row])

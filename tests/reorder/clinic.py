@@ -156,7 +156,7 @@ def stock(state: SiteState, item: str, quantity: int, lot: str = "L1", expiry: d
 
 
 def order(
-    state: SiteState, order_id: str, item: str, quantity: int, placed: datetime, promised: date | None = None
+    state: SiteState, order_id: str, item: str, quantity: int, placed: datetime, *, promised: date | None = None
 ) -> Order:
     """Place an order."""
     supplier = next(i["supplier"] for i in ITEMS if i["id"] == item)

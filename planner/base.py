@@ -20,8 +20,12 @@ def _identifier(value: str) -> str:
     Raises:
         ValueError: control, format, surrogate or unassigned characters, or outer white space.
     """
+    if value.isascii() and value.isprintable() and value[0] != " " and value[-1] != " ":
+        return value  # nearly every id there is: nothing below can concern it
     if value != value.strip():
         raise ValueError("expected no white space at either end")
+    if value.isascii() and value.isprintable():  # nearly all of them, and this is on the way of every event
+        return value
     for character in value:
         # Cc control, Cf format (bidi overrides, zero width), Cs surrogate, Cn unassigned, Zl/Zp separators
         if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Cn", "Zl", "Zp"}:

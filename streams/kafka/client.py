@@ -202,7 +202,7 @@ class KafkaClient:
             if size > room and members:
                 acknowledgements.append((await self._send_batch(producer, batch, target), members))
                 batch, members, size = producer.create_batch(), [], size_bytes(message) + _RECORD_BYTES
-            batch.append(key=message.key, value=message.value, timestamp=None, headers=message.headers)
+            batch.append(key=message.key, value=message.value, timestamp=None, headers=list(message.headers))
             members.append(index)
         acknowledgements.append((await self._send_batch(producer, batch, target), members))
         for acknowledgement, sent in acknowledgements:

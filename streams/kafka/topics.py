@@ -56,10 +56,7 @@ async def ensure(admin: AIOKafkaAdminClient, specs: Iterable[TopicSpec], replica
     wanted = {spec.name: spec for spec in specs}
     known = await known_topics(admin)
     if missing := [spec for name, spec in wanted.items() if name not in known]:
-        copies = -1 if replication_factor is None else replication_factor
-        answer = await admin.create_topics(
-            [NewTopic(spec.name, spec.partitions, copies, topic_configs=settings_of(spec)) for spec in missing]
-        )
+        answer = await admin.create_topics([_new_topic(spec, replication_factor) for spec in missing])
         for name, code, message in answer.topic_errors:
             if code not in {0, _TOPIC_EXISTS}:  # another worker may have been quicker
                 raise LogError(f"topic {name}: the brokers do not create it (error {code}: {message})")
@@ -69,6 +66,13 @@ async def ensure(admin: AIOKafkaAdminClient, specs: Iterable[TopicSpec], replica
                 f"topic {name}: partitions is {partitions}, expected {wanted[name].partitions}; it cannot be changed"
             )
     await _update(admin, {name: wanted[name] for name in known if name in wanted})
+
+
+def _new_topic(spec: TopicSpec, replication_factor: int | None) -> NewTopic:
+    topic = NewTopic(spec.name, spec.partitions, replication_factor or 1, topic_configs=settings_of(spec))
+    if replication_factor is None:
+        topic.replication_factor = -1  # the brokers' default; the constructor takes it for a mistake
+    return topic
 
 
 async def _update(admin: AIOKafkaAdminClient, specs: dict[str, TopicSpec]) -> None:

@@ -158,7 +158,11 @@ class PlanStep:
         """
         if self.now is None:
             raise ValueError("now: no clock event has been seen; expected one before an outlook is asked for")
-        return self._planned[site].look(self.now)
+        planned = self._planned[site]
+        outlook = planned.look(self.now)
+        if planned.has_due:
+            self._due[site] = None
+        return outlook
 
     def gauges(self) -> dict[str, float]:
         """What is worth watching, by name: counts as they are now."""

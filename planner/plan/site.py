@@ -48,7 +48,7 @@ def alert_entry(site: str, alert_id: str) -> bytes:
 class PlannedSite:
     """A site of one partition. ``need`` and ``outlook`` are caches that can be built again at any time."""
 
-    __slots__ = ("_due", "_due_all", "_model", "_need", "_outlook", "catalogue", "known", "state", "touched", "wake")
+    __slots__ = ("_due", "_due_all", "_model", "_need", "_outlook", "_stale", "catalogue", "known", "state", "touched", "wake")
 
     def __init__(self, state: SiteState, catalogue: Catalogue, model: DemandModel) -> None:
         self.state = state
@@ -66,6 +66,7 @@ class PlannedSite:
         """Whether the catalogue has the site. One that it has not is kept, and not planned."""
         self._need = SiteNeed(self.state, catalogue, model) if self.known else None
         self._outlook: Outlook | None = None
+        self._stale = True
         self._due_all = self.known
         self.touched.all_items = True
         self.wake = None
@@ -114,10 +115,12 @@ class PlannedSite:
         today = self.catalogue.site_day(self.state.site, now)
         touched = self.touched
         before = self._outlook
-        if before is None or touched.to_review or touched.days or before.need.first_day != today:
+        stale = self._stale or touched.to_review or bool(touched.days)
+        if before is None or stale or before.need.first_day != today:
             for day in touched.days:
                 self._need.touch(day)
             touched.days.clear()
+            self._stale = False
             self._outlook = project(self.state, self.catalogue, self._need.refresh(today), now)
             if before is not None and before.need.items != self._outlook.need.items:
                 # an item that nothing mentions any more: its forecast is withdrawn
@@ -140,6 +143,8 @@ class PlannedSite:
         else:
             self._due |= keys_of(self.catalogue, items)
         self.touched.reviewed()
+        # an item may be in the outlook for its alert alone, and that may just have ended
+        self._stale = bool(alerts)
         yield from map(self.alert_published, alerts)
         yield from map(self._proposal_published, proposals)
 

@@ -11,7 +11,7 @@ It owns the bookings of one partition. Its table holds, under composed keys:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, Literal
 
 import orjson
@@ -21,7 +21,7 @@ from planner.booking.adoption import Adoption, restate
 from planner.booking.apply import apply_event, instant_text
 from planner.booking.ledger import Ledger
 from planner.booking.row import BookingRow
-from planner.booking.rules import check_occurred_at
+from planner.booking.rules import believed
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import Bundle
 from planner.catalogue_records import read_catalogue
@@ -68,7 +68,7 @@ class BookingStep:
         self.partitions = partitions
         self.clock = clock
         self.now: datetime | None = None
-        """The latest ``occurred_at`` seen; never runs back."""
+        """The latest ``occurred_at`` seen, in UTC; never runs back."""
         self.expander = Expander(Catalogue(catalogue))
         self._catalogue_offset = -1
         self._ledger: Ledger | None = None
@@ -130,10 +130,10 @@ class BookingStep:
             return
         page = ledger.page
         try:
-            check_occurred_at(event.occurred_at)
-            self._see(event.occurred_at, page)
+            occurred_at = believed("occurred_at", event.occurred_at)
+            self._see(occurred_at, page)
             check_key(record, event.booking_id, "booking_id")
-            end = apply_event(event, ledger, self.expander)
+            end = apply_event(event, occurred_at, ledger, self.expander)
         except Refused as refusal:
             self._tell(record, event, OutcomeStatus.REFUSED, page, reason=refusal.reason, detail=refusal.detail)
             return
@@ -176,7 +176,7 @@ class BookingStep:
         """Time is at least ``occurred_at``; a new hour of it is told, before what the event itself brings."""
         if self.now is not None and occurred_at <= self.now:
             return
-        hour = occurred_at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        hour = occurred_at.replace(minute=0, second=0, microsecond=0)
         entered = self.now is None or self.now < hour
         self.now = occurred_at
         if entered and self.clock == "event":

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from planner.booking import requirements
-from planner.booking.apply import instant_text, resolve, take_resolved, wanted_of
+from planner.booking.apply import resolve, take_resolved, wanted_of
 from planner.booking.ledger import Ledger
 from planner.booking.requirements import Cause
 from planner.booking.row import BOOKINGS_PREFIX, BookingRow, Status
@@ -49,13 +49,13 @@ def changed_protocols(old: Catalogue, new: Catalogue) -> set[str]:
 
 
 def concerned(ledger: Ledger, old: Catalogue, new: Catalogue, now: datetime) -> list[str]:
-    """Ids of future bookings that the change may concern, in the order of the table.
+    """Ids of future bookings that the change may concern, in the order of the table. ``now`` is in UTC.
 
     Only ids are kept (about 100 bytes each), and the scan ends before anything is written. A booking with overrides
     is always looked at, since it may use what its protocol does not.
     """
     changed = changed_protocols(old, new)
-    yesterday = now.astimezone(UTC).toordinal() - 1  # no site's day is further behind; the day itself is asked later
+    yesterday = now.toordinal() - 1  # no site's day is further behind; the day itself is asked later
     found = []
     for key, value in ledger.entries.scan(BOOKINGS_PREFIX):
         row = BookingRow.decode(value)
@@ -75,7 +75,6 @@ def restate(
     pages finds the bookings of durable pages as the new catalogue wants them, and leaves them alone.
     """
     adoption = Adoption()
-    at = instant_text(now)
     for booking_id in concerned(ledger, old, expander.catalogue, now):
         row = ledger.get(booking_id)
         if row is None:
@@ -83,7 +82,7 @@ def restate(
         if ledger.touched >= BOOKINGS_PER_PAGE_MOST:
             yield ledger.turn_page(more=True)
         site = row.site if row.site in expander.catalogue.sites else None
-        today = expander.catalogue.site_day(site, now) if site else now.astimezone(UTC).date()
+        today = expander.catalogue.site_day(site, now) if site else now.date()
         if row.day < today.toordinal():
             continue
         adoption.looked_at += 1
@@ -98,7 +97,7 @@ def restate(
             continue
         take_resolved(row, resolved, expander.catalogue.version)
         ledger.keep_lines(resolved.stated)
-        cause = Cause(booking_id, cause_id, at)
+        cause = Cause(booking_id, cause_id, now)
         ledger.page.messages.append(requirements.stated(row, cause, resolved.stated.lines, "booked"))
         ledger.put(booking_id, row)
         adoption.restated += 1

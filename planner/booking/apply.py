@@ -5,14 +5,14 @@ Everything that can be refused is checked before anything changes.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Literal, NamedTuple
+from datetime import datetime
+from typing import NamedTuple
 
 from planner.booking import requirements
 from planner.booking.ledger import Ledger
 from planner.booking.requirements import Cause
 from planner.booking.row import LIVE, BookingRow, Status
-from planner.booking.rules import RULES, check_start
+from planner.booking.rules import RULES, believed_start
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import ProtocolVersion
 from planner.events.bookings import (
@@ -31,6 +31,7 @@ from planner.events.bookings import (
 from planner.expansion.memo import Expander, Stated
 from planner.messages import OutcomeStatus
 from planner.refusal import Refused
+from planner.step import Message
 
 
 class Ending(NamedTuple):
@@ -43,7 +44,7 @@ class Ending(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """What a booking asks for, complete."""
+    """What a booking asks for, complete; ``start`` in UTC."""
 
     site: str
     protocol: str
@@ -62,8 +63,8 @@ class Resolved(NamedTuple):
 
 
 def instant_text(instant: datetime) -> str:
-    """An instant in UTC, as it travels."""
-    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    """An instant (in UTC) as it travels."""
+    return instant.isoformat()[: -len("+00:00")] + "Z"
 
 
 def resolve(expander: Expander, wanted: Wanted) -> Resolved:
@@ -94,15 +95,22 @@ def resolve(expander: Expander, wanted: Wanted) -> Resolved:
     return Resolved(day.toordinal(), version, stated)
 
 
-def apply_event(event: BookingEvent, ledger: Ledger, expander: Expander) -> Ending:
-    """Apply an event to its booking; messages and changed rows go to the ledger's page.
+def apply_event(event: BookingEvent, occurred_at: datetime, ledger: Ledger, expander: Expander) -> Ending:
+    """Apply an event to its booking; messages and the changed row go to the ledger's page.
+
+    Args:
+        event: as it came.
+        occurred_at: the event's, in UTC and believed.
+        ledger: the partition's bookings.
+        expander: of the catalogue in force.
 
     Raises:
         Refused: see ``planner.booking.rules`` and ``resolve``; nothing has changed then.
     """
     row = ledger.get(event.booking_id)
+    turn = _Turn(event, occurred_at, ledger, expander)
     if row is None:
-        return _first(event, ledger, expander)
+        return turn.first()
     if event.event_id in row.event_ids:
         return Ending(OutcomeStatus.DUPLICATE, "same-event", "the booking has applied this event id before", row.site)
     if event.version == row.version:
@@ -111,17 +119,16 @@ def apply_event(event: BookingEvent, ledger: Ledger, expander: Expander) -> Endi
         )
     if event.version < row.version:
         if row.status is Status.CANCELLATION_WAITING and isinstance(event, Booked):
-            return _cancelled_before(event, row, ledger, expander)
+            return turn.cancelled_before(event, row)
         raise Refused("stale-version", f"version: found {event.version}; expected above {row.version}")
     rule = RULES[event.type][row.status]
     if rule.end == "refused":
         raise Refused(rule.reason, _not_after(event, row))
     if rule.end == "duplicate":
-        row.version = event.version
-        row.remember(event.event_id)
-        ledger.put(event.booking_id, row)
+        turn.advance(row)
         return Ending(OutcomeStatus.DUPLICATE, rule.reason, f"booking {event.booking_id} is {row.status}", row.site)
-    return _follow(event, row, ledger, expander)
+    turn.follow(row)
+    return Ending(OutcomeStatus.APPLIED, site=row.site)
 
 
 def _not_after(event: BookingEvent, row: BookingRow) -> str:
@@ -131,85 +138,110 @@ def _not_after(event: BookingEvent, row: BookingRow) -> str:
     return f"booking {event.booking_id}: {kind}, but it is {row.status} since version {row.version}"
 
 
-def _first(event: BookingEvent, ledger: Ledger, expander: Expander) -> Ending:
-    """An event about a booking of which nothing is known."""
-    if isinstance(event, Booked):
-        row = BookingRow(Status.BOOKED, event.version)
-        _state_anew(event, row, _of_booked(event), ledger, expander)
-        return Ending(OutcomeStatus.APPLIED, site=row.site)
-    if isinstance(event, Cancelled):
-        row = BookingRow(Status.CANCELLATION_WAITING, event.version)
+class _Turn:
+    """One event's turn at its booking: what it changes, and what the sites are told of it."""
+
+    __slots__ = ("cause", "event", "expander", "ledger")
+
+    def __init__(self, event: BookingEvent, occurred_at: datetime, ledger: Ledger, expander: Expander) -> None:
+        self.event = event
+        self.cause = Cause(event.booking_id, event.event_id, occurred_at)
+        self.ledger = ledger
+        self.expander = expander
+
+    def first(self) -> Ending:
+        """The event is the first about its booking."""
+        event = self.event
+        if isinstance(event, Booked):
+            row = BookingRow(Status.BOOKED, event.version)
+            self._state_anew(row, _of_booked(event, self.cause.occurred_at))
+            return Ending(OutcomeStatus.APPLIED, site=row.site)
+        if isinstance(event, Cancelled):
+            self.advance(BookingRow(Status.CANCELLATION_WAITING, event.version))
+            return Ending(OutcomeStatus.APPLIED, detail="not booked yet: the cancellation waits for the booking")
+        kind = event.type.removeprefix("booking.")
+        raise Refused("unknown-booking", f"booking_id: found {event.booking_id!r}; {kind} needs a booking before it")
+
+    def follow(self, row: BookingRow) -> None:
+        """The rules let the event happen to a known booking."""
+        event, at = self.event, self.cause.occurred_at
+        match event:
+            case Booked():
+                self._state_anew(row, _of_booked(event, at))
+            case Rescheduled():
+                self._state_anew(row, _of_rescheduled(event, row, at))
+            case Amended():
+                self._state_anew(row, _of_amended(event, row), arrived=row.status is Status.ARRIVED)
+            case Arrived():
+                self.advance(row)
+                self._state_arrived(row)
+            case Cancelled():
+                self.advance(row)
+                row.status = Status.CANCELLED
+                self._tell(requirements.withdrawn(row, self.cause, "cancelled"))
+            case Missed():
+                self.advance(row)
+                row.status = Status.MISSED
+                self._tell(requirements.withdrawn(row, self.cause, "missed"))
+            case Completed():
+                _check_use(self.expander.catalogue, event.actual_use)
+                self.advance(row)
+                if row.status not in LIVE:  # withdrawn when it was marked missed: the site needs it back to use it
+                    self._state_arrived(row)
+                row.status = Status.COMPLETED
+                self._tell(requirements.used(row, self.cause, event.actual_use))
+
+    def cancelled_before(self, event: Booked, row: BookingRow) -> Ending:
+        """A later cancellation has been waiting for this booking: it is kept, and cancelled at once. No site hears."""
+        wanted = _of_booked(event, self.cause.occurred_at)
+        resolved = resolve(self.expander, wanted)
+        _take_over(row, wanted)
+        take_resolved(row, resolved, self.expander.catalogue.version)
+        row.lines_id = ""  # never stated
+        row.status = Status.CANCELLED
         row.remember(event.event_id)
-        ledger.put(event.booking_id, row)
-        return Ending(OutcomeStatus.APPLIED, detail="not booked yet: the cancellation waits for the booking")
-    kind = event.type.removeprefix("booking.")
-    raise Refused("unknown-booking", f"booking_id: found {event.booking_id!r}; {kind} needs a booking before it")
+        self.ledger.put(event.booking_id, row)
+        detail = f"cancelled at once: its cancellation (version {row.version}) came before it"
+        return Ending(OutcomeStatus.APPLIED, detail=detail, site=row.site)
 
+    def advance(self, row: BookingRow) -> None:
+        """The row has taken the event in."""
+        row.version = self.event.version
+        row.remember(self.event.event_id)
+        self.ledger.put(self.event.booking_id, row)
 
-def _follow(event: BookingEvent, row: BookingRow, ledger: Ledger, expander: Expander) -> Ending:
-    """An event that the rules let happen to a known booking."""
-    match event:
-        case Booked():
-            _state_anew(event, row, _of_booked(event), ledger, expander)
-        case Rescheduled():
-            _state_anew(event, row, _of_rescheduled(event, row), ledger, expander)
-        case Amended():
-            arrived = row.status is Status.ARRIVED
-            _state_anew(event, row, _of_amended(event, row), ledger, expander, arrived=arrived)
-        case Arrived():
-            _advance(event, row, ledger)
-            _state_arrived(event, row, ledger)
-        case Cancelled():
-            _withdraw(event, row, Status.CANCELLED, ledger)
-        case Missed():
-            _withdraw(event, row, Status.MISSED, ledger)
-        case Completed():
-            _check_use(expander.catalogue, event.actual_use)
-            _advance(event, row, ledger)
-            if row.status not in LIVE:  # withdrawn when it was marked missed: the site needs it back to use it
-                _state_arrived(event, row, ledger)
-            row.status = Status.COMPLETED
-            ledger.page.messages.append(requirements.used(row, _cause(event), event.actual_use))
-    return Ending(OutcomeStatus.APPLIED, site=row.site)
+    def _state_anew(self, row: BookingRow, wanted: Wanted, *, arrived: bool = False) -> None:
+        """State what is wanted now at its site, withdrawing it from the site it leaves."""
+        resolved = resolve(self.expander, wanted)
+        self.advance(row)
+        if row.status in LIVE and row.site and row.site != wanted.site:
+            self._tell(requirements.withdrawn(row, self.cause, "moved"))
+        _take_over(row, wanted)
+        take_resolved(row, resolved, self.expander.catalogue.version)
+        row.status = Status.ARRIVED if arrived else Status.BOOKED
+        self.ledger.keep_lines(resolved.stated)
+        self._tell(requirements.stated(row, self.cause, resolved.stated.lines, "arrived" if arrived else "booked"))
 
+    def _state_arrived(self, row: BookingRow) -> None:
+        """State again the lines stated last: those the session was prepared by, whatever the catalogue says today."""
+        row.status = Status.ARRIVED
+        lines = self.ledger.lines(row.lines_id)
+        self._tell(requirements.stated(row, self.cause, lines, "arrived"))
 
-def _advance(event: BookingEvent, row: BookingRow, ledger: Ledger) -> None:
-    row.version = event.version
-    row.remember(event.event_id)
-    ledger.put(event.booking_id, row)
-
-
-def _cause(event: BookingEvent) -> Cause:
-    return Cause(event.booking_id, event.event_id, instant_text(event.occurred_at))
-
-
-def _state_arrived(event: BookingEvent, row: BookingRow, ledger: Ledger) -> None:
-    """State again the lines stated last: those the session was prepared by, whatever the catalogue says today."""
-    row.status = Status.ARRIVED
-    lines = ledger.lines(row.lines_id)
-    ledger.page.messages.append(requirements.stated(row, _cause(event), lines, "arrived"))
-
-
-def _withdraw(
-    event: BookingEvent, row: BookingRow, status: Literal[Status.CANCELLED, Status.MISSED], ledger: Ledger
-) -> None:
-    _advance(event, row, ledger)
-    row.status = status
-    reason: Literal["cancelled", "missed"] = "missed" if status is Status.MISSED else "cancelled"
-    ledger.page.messages.append(requirements.withdrawn(row, _cause(event), reason))
+    def _tell(self, message: Message) -> None:
+        self.ledger.page.messages.append(message)
 
 
 # --- what a booking asks for ---
 
 
-def _of_booked(event: Booked) -> Wanted:
-    check_start(event.start, event.occurred_at)
-    return Wanted(event.site, event.protocol, event.start, event.parameters, event.overrides, event.series_id)
+def _of_booked(event: Booked, occurred_at: datetime) -> Wanted:
+    start = believed_start(event.start, occurred_at)
+    return Wanted(event.site, event.protocol, start, event.parameters, event.overrides, event.series_id)
 
 
-def _of_rescheduled(event: Rescheduled, row: BookingRow) -> Wanted:
-    check_start(event.start, event.occurred_at)
-    return wanted_of(row)._replace(start=event.start, site=event.site or row.site)
+def _of_rescheduled(event: Rescheduled, row: BookingRow, occurred_at: datetime) -> Wanted:
+    return wanted_of(row)._replace(start=believed_start(event.start, occurred_at), site=event.site or row.site)
 
 
 def _of_amended(event: Amended, row: BookingRow) -> Wanted:
@@ -242,37 +274,6 @@ def take_resolved(row: BookingRow, resolved: Resolved, catalogue_version: str) -
     row.protocol_version = resolved.version.version
     row.catalogue_version = catalogue_version
     row.lines_id = resolved.stated.lines_id
-
-
-def _state_anew(
-    event: BookingEvent, row: BookingRow, wanted: Wanted, ledger: Ledger, expander: Expander, *, arrived: bool = False
-) -> None:
-    """State what is wanted now at its site, withdrawing it from the site it leaves."""
-    resolved = resolve(expander, wanted)
-    cause = _cause(event)
-    _advance(event, row, ledger)
-    if row.status in LIVE and row.site and row.site != wanted.site:
-        ledger.page.messages.append(requirements.withdrawn(row, cause, "moved"))
-    _take_over(row, wanted)
-    take_resolved(row, resolved, expander.catalogue.version)
-    row.status = Status.ARRIVED if arrived else Status.BOOKED
-    ledger.keep_lines(resolved.stated)
-    status: Literal["booked", "arrived"] = "arrived" if arrived else "booked"
-    ledger.page.messages.append(requirements.stated(row, cause, resolved.stated.lines, status))
-
-
-def _cancelled_before(event: Booked, row: BookingRow, ledger: Ledger, expander: Expander) -> Ending:
-    """The booking for which a later cancellation has been waiting: kept, and cancelled at once. No site hears of it."""
-    wanted = _of_booked(event)
-    resolved = resolve(expander, wanted)
-    _take_over(row, wanted)
-    take_resolved(row, resolved, expander.catalogue.version)
-    row.lines_id = ""  # never stated
-    row.status = Status.CANCELLED
-    row.remember(event.event_id)
-    ledger.put(event.booking_id, row)
-    detail = f"cancelled at once: its cancellation (version {row.version}) came before it"
-    return Ending(OutcomeStatus.APPLIED, detail=detail, site=row.site)
 
 
 def _check_use(catalogue: Catalogue, actual_use: tuple[ItemUse, ...] | None) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date
-from typing import Any, Literal
+from datetime import date, datetime
+from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
@@ -12,21 +12,21 @@ from planner.events.bookings import ItemUse
 from planner.step import Message
 from planner.topics import composed_key
 
+_IN_UTC: Final = orjson.OPT_UTC_Z
+"""Instants as ``…Z``."""
+
 
 def lines_key(lines_id: str) -> bytes:
     """Table key of stated lines, shared by all bookings that have them."""
     return composed_key("lines", lines_id)
 
 
-class Cause:
-    """The event (or catalogue) that makes a booking's requirement change."""
+class Cause(NamedTuple):
+    """The event (or catalogue) that makes a booking's requirement change. ``occurred_at`` is in UTC."""
 
-    __slots__ = ("booking_id", "event_id", "occurred_at")
-
-    def __init__(self, booking_id: str, event_id: str, occurred_at: str) -> None:
-        self.booking_id = booking_id
-        self.event_id = event_id
-        self.occurred_at = occurred_at
+    booking_id: str
+    event_id: str
+    occurred_at: datetime
 
 
 def _head(kind: str, row: BookingRow, cause: Cause) -> dict[str, Any]:
@@ -54,14 +54,14 @@ def stated(row: BookingRow, cause: Cause, lines: bytes, status: Literal["booked"
     body["day"] = date.fromordinal(row.day)
     body["series"] = row.series_id is not None
     # both are JSON objects: the members of the second continue the first
-    return Message("requirements", row.site.encode(), b"%b,%b" % (orjson.dumps(body)[:-1], lines[1:]))
+    return Message("requirements", row.site.encode(), b"%b,%b" % (orjson.dumps(body, option=_IN_UTC)[:-1], lines[1:]))
 
 
 def withdrawn(row: BookingRow, cause: Cause, reason: Literal["moved", "cancelled", "missed"]) -> Message:
     """Nothing is needed any more at the row's site. Raises the row's revision."""
     body = _head("requirement.withdrawn", row, cause)
     body["reason"] = reason
-    return Message("requirements", row.site.encode(), orjson.dumps(body))
+    return Message("requirements", row.site.encode(), orjson.dumps(body, option=_IN_UTC))
 
 
 def used(row: BookingRow, cause: Cause, actual_use: tuple[ItemUse, ...] | None) -> Message:
@@ -69,4 +69,4 @@ def used(row: BookingRow, cause: Cause, actual_use: tuple[ItemUse, ...] | None) 
     body = _head("requirement.used", row, cause)
     if actual_use is not None:
         body["actual_use"] = [use.model_dump(mode="json", exclude_none=True) for use in actual_use]
-    return Message("requirements", row.site.encode(), orjson.dumps(body))
+    return Message("requirements", row.site.encode(), orjson.dumps(body, option=_IN_UTC))

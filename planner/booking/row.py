@@ -18,6 +18,7 @@ EVENT_IDS_MOST = 64
 """Event ids remembered per booking; an older one is caught by its version, which is lower than the booking's."""
 
 _FORMAT = 1
+_NO_PARAMETERS = Parameters()
 _OVERRIDES: TypeAdapter[tuple[Override, ...]] = TypeAdapter(tuple[Override, ...])
 
 
@@ -58,7 +59,7 @@ class BookingRow:
     protocol: str = ""
     start: str = ""
     day: int = 0
-    parameters: Parameters = field(default_factory=Parameters)
+    parameters: Parameters = _NO_PARAMETERS
     overrides: tuple[Override, ...] = ()
     series_id: str | None = None
     protocol_version: int = 0
@@ -126,9 +127,6 @@ class BookingRow:
             lines_id,
             event_ids,
         )
-
-
-_NO_PARAMETERS = Parameters()
 
 
 def _parameters(weight: str | None, hours: str | None) -> Parameters:

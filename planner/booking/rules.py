@@ -76,38 +76,39 @@ RULES: dict[str, dict[Status, Rule]] = {
 """The table above, by event type and the booking's status."""
 
 
-def check_occurred_at(occurred_at: datetime) -> None:
-    """Believe no event from outside [EARLIEST, LATEST).
+def believed(name: str, instant: datetime) -> datetime:
+    """``instant`` in UTC.
 
     Raises:
-        Refused: ``occurred-at-out-of-range``.
+        Refused: ``<name>-out-of-range`` when it lies outside [EARLIEST, LATEST).
     """
-    if not EARLIEST <= occurred_at < LATEST:
+    try:
+        in_utc = instant.astimezone(UTC)
+    except OverflowError:  # the year 1 or 9999, which UTC would leave
+        in_utc = None
+    if in_utc is None or not EARLIEST <= in_utc < LATEST:
         raise Refused(
-            "occurred-at-out-of-range",
-            f"occurred_at: found {occurred_at.isoformat()}; expected from {EARLIEST:%Y-%m-%d} to before "
-            f"{LATEST:%Y-%m-%d}",
+            f"{name.replace('_', '-')}-out-of-range",
+            f"{name}: found {instant.isoformat()}; expected from {EARLIEST:%Y-%m-%d} to before {LATEST:%Y-%m-%d}",
         )
+    return in_utc
 
 
 _AHEAD_MOST = timedelta(days=BOOKED_AHEAD_DAYS_MOST)
 _AFTER_MOST = timedelta(days=BOOKED_AFTER_DAYS_MOST)
 
 
-def check_start(start: datetime, occurred_at: datetime) -> None:
-    """Believe no start outside [EARLIEST, LATEST), nor one that is far from when the event happened.
+def believed_start(start: datetime, occurred_at: datetime) -> datetime:
+    """``start`` in UTC; ``occurred_at`` is in UTC already.
 
     Raises:
-        Refused: ``start-out-of-range``.
+        Refused: ``start-out-of-range``, also when it is far from when the event happened.
     """
-    if not EARLIEST <= start < LATEST:
-        raise Refused(
-            "start-out-of-range",
-            f"start: found {start.isoformat()}; expected from {EARLIEST:%Y-%m-%d} to before {LATEST:%Y-%m-%d}",
-        )
-    if not -_AFTER_MOST <= start - occurred_at <= _AHEAD_MOST:
+    in_utc = believed("start", start)
+    if not -_AFTER_MOST <= in_utc - occurred_at <= _AHEAD_MOST:
         raise Refused(
             "start-out-of-range",
             f"start: found {start.isoformat()}; expected at most {BOOKED_AHEAD_DAYS_MOST} days after occurred_at "
             f"({occurred_at.isoformat()}) and at most {BOOKED_AFTER_DAYS_MOST} days before it",
         )
+    return in_utc

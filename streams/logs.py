@@ -11,8 +11,8 @@ import structlog
 
 from planner.step import Record
 
-_CHATTY = ("faust", "mode", "aiokafka", "aiohttp", "asyncio")
-"""Libraries whose information is of use only when something is sought."""
+_CHATTY = ("faust", "mode", "aiokafka", "aiohttp", "asyncio", "streams.delivery", "streams.embedded", "streams.kafka")
+"""Libraries, and our classes over Faust's, whose information is of use only when something is sought."""
 _IDENTITIES = ("event_id", "booking_id", "site", "alert_id")
 
 

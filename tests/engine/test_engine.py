@@ -1,0 +1,234 @@
+"""The engine alone: position, pages, faults, bugs, what is due."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from faust.types import TP
+from structlog.testing import capture_logs
+
+from planner.step import Message
+from streams import metrics, names
+from streams.engine import RecordsLost, StepFailed
+from tests.engine.fakes import PREFIX, Rig, chunk, record
+
+BOOKINGS = TP(PREFIX + "bookings", 0)
+POSITION = names.position_key("bookings")
+
+
+async def test_a_chunk_is_folded_written_with_its_position_and_acknowledged() -> None:
+    rig = Rig()
+    assert await rig.engine.apply(chunk(0, 1, 2))
+    assert rig.step.chunks == [[0, 1, 2]]
+    assert rig.table == {b"bookings/0": b"v", b"bookings/1": b"v", b"bookings/2": b"v", POSITION: b"3"}
+    assert len(rig.outlet.messages) == 3
+    assert rig.engine.applied_offset(BOOKINGS) == 3
+    (page,) = rig.outlet.pages
+    assert list(page.writes)[-1] == POSITION, "the position ends the batch: compaction never takes a log's last entry"
+    assert page.applied == {PREFIX + "bookings": 3}
+
+
+async def test_records_that_were_applied_are_skipped() -> None:
+    rig = Rig()
+    await rig.engine.apply(chunk(0, 1, 2))
+    assert await rig.engine.apply(chunk(1, 2, 3, 4))
+    assert rig.step.chunks == [[0, 1, 2], [3, 4]]
+    assert await rig.engine.apply(chunk(0, 1)), "a chunk that is known as a whole is acknowledged"
+    assert len(rig.step.chunks) == 2
+
+
+async def test_a_restart_continues_where_the_table_ends() -> None:
+    rig = Rig()
+    await rig.engine.apply(chunk(0, 1))
+    rig.engine.restore({0})
+    assert len(rig.made) == 2
+    assert rig.step.restored[b"bookings/1"] == b"v"
+    assert rig.engine.applied_offset(BOOKINGS) == 2
+    await rig.engine.apply(chunk(0, 1, 2))
+    assert rig.step.chunks == [[2]]
+
+
+async def test_a_gap_is_read_again_and_not_acknowledged() -> None:
+    rig = Rig()
+    await rig.engine.apply(chunk(0, 1))
+    before = metrics.gaps.labels("expand")._value.get()
+    assert not await rig.engine.apply(chunk(5, 6))
+    assert rig.seeks == [(BOOKINGS, 2)]
+    assert rig.step.chunks == [[0, 1]]
+    assert metrics.gaps.labels("expand")._value.get() == before + 1
+
+
+async def test_a_gap_before_anything_was_applied_is_seen_too() -> None:
+    rig = Rig()
+    assert not await rig.engine.apply(chunk(1000, 1001))
+    assert rig.seeks == [(BOOKINGS, 0)]
+
+
+async def test_the_first_start_accepts_where_the_log_begins() -> None:
+    rig = Rig()
+    rig.engine.begins_at(BOOKINGS, 70)
+    assert await rig.engine.apply(chunk(70, 71))
+    assert rig.engine.applied_offset(BOOKINGS) == 72
+
+
+async def test_holes_inside_a_stretch_are_natural() -> None:
+    """Transaction markers and compaction leave holes; the stretch still meets the one before."""
+    rig = Rig()
+    await rig.engine.apply(chunk(0, 1))
+    assert await rig.engine.apply(chunk(3, 5, start=2, end=7))
+    assert rig.engine.applied_offset(BOOKINGS) == 7
+
+
+async def test_records_removed_before_they_were_applied_stop_the_worker() -> None:
+    rig = Rig()
+    await rig.engine.apply(chunk(0, 1))
+    rig.earliest = 50
+    with pytest.raises(RecordsLost, match="records 2 to 49 were not yet applied"):
+        await rig.engine.apply(chunk(50, start=2))
+
+
+async def test_a_compacted_topic_may_lack_its_beginning() -> None:
+    rig = Rig()
+    rig.engine.begins_at(TP(PREFIX + "catalogue", 0), 0)
+    rig.earliest = 9
+    assert await rig.engine.apply(chunk(9, start=0, topic="catalogue"))
+
+
+async def test_a_log_that_begins_anew_stops_the_worker() -> None:
+    rig = Rig()
+    await rig.engine.apply(chunk(*range(10)))
+    with pytest.raises(RecordsLost, match="truncated or replaced"):
+        await rig.engine.apply(chunk(0, 1, start=10))
+
+
+async def test_each_page_is_durable_before_the_next_and_the_last_has_the_position() -> None:
+    rig = Rig(page_records=2)
+    await rig.engine.apply(chunk(0, 1, 2, 3, 4))
+    assert [POSITION in page.writes for page in rig.outlet.pages] == [False, False, True]
+    assert [bool(page.applied) for page in rig.outlet.pages] == [False, False, True]
+
+
+async def test_a_crash_between_pages_folds_the_chunk_again() -> None:
+    rig = Rig(page_records=2, retry_limit_s=0)
+    rig.outlet.failures = []
+    deliver = rig.outlet.deliver
+    count = 0
+
+    async def fail_at_second(page: object) -> None:
+        nonlocal count
+        count += 1
+        if count == 2:
+            raise ConnectionError("gone")
+        await deliver(page)  # type: ignore[arg-type]
+
+    rig.outlet.deliver = fail_at_second  # type: ignore[method-assign]
+    with pytest.raises(ConnectionError):
+        await rig.engine.apply(chunk(0, 1, 2, 3))
+    rig.engine.restore({0})
+    assert rig.engine.applied_offset(BOOKINGS) is None
+    rig.engine.begins_at(BOOKINGS, 0)
+    assert await rig.engine.apply(chunk(0, 1, 2, 3))
+    assert rig.step.chunks == [[0, 1, 2, 3]]
+
+
+async def test_a_fault_of_the_log_is_tried_again_without_publishing_twice() -> None:
+    rig = Rig()
+    rig.outlet.failures = [ConnectionError("once"), ConnectionError("twice")]
+    assert await rig.engine.apply(chunk(0, 1))
+    assert len(rig.outlet.messages) == 2
+    assert rig.engine.applied_offset(BOOKINGS) == 2
+
+
+async def test_a_fault_that_stays_stops_the_worker_in_the_end() -> None:
+    rig = Rig(retry_limit_s=0.2)
+    rig.outlet.failures = [ConnectionError("for ever")] * 100
+    with pytest.raises(ConnectionError):
+        await rig.engine.apply(chunk(0))
+    assert rig.engine.applied_offset(BOOKINGS) is None
+
+
+async def test_a_bug_stops_the_worker_and_names_the_record() -> None:
+    rig = Rig()
+    content = b'{"event_id": "e-7", "booking_id": "b-1"}'
+    faulty = replace(chunk(0, 1, 2), records=[record(0), record(1, b"bug"), record(2)])
+    before = metrics.bugs.labels("expand", "bookings")._value.get()
+    with pytest.raises(StepFailed, match="record bookings/0/1: ZeroDivisionError"):
+        await rig.engine.apply(faulty)
+    assert rig.table == {}, "nothing of the chunk is written, so nothing is committed"
+    assert metrics.bugs.labels("expand", "bookings")._value.get() == before + 1
+    with capture_logs() as logs, pytest.raises(StepFailed):
+        rig.step.fold = lambda chunk, caught_up=True: _raise(record(5, content))  # type: ignore[assignment, method-assign, misc]
+        await rig.engine.apply(chunk(0, 1))
+    (line,) = [entry for entry in logs if entry["event"] == "step_failed"]
+    assert (line["topic"], line["partition"], line["offset"]) == ("bookings", 0, 5)
+    assert (line["event_id"], line["booking_id"]) == ("e-7", "b-1")
+
+
+def _raise(about: object) -> object:
+    raise ZeroDivisionError("no")
+    yield about
+
+
+async def test_caught_up_is_told_from_what_waits_behind() -> None:
+    rig = Rig()
+    await rig.engine.apply(chunk(0, behind=5))
+    await rig.engine.apply(chunk(1, behind=0))
+    assert rig.step.caught_up == [False, True]
+
+
+async def test_a_partition_of_others_is_left_alone() -> None:
+    rig = Rig()
+    rig.engine.drop()
+    assert not await rig.engine.apply(chunk(0))
+    assert rig.outlet.pages == []
+
+
+async def test_a_partition_lost_while_its_chunk_waits_is_not_written() -> None:
+    """The zombie: the log does not answer, meanwhile the partition goes to another worker."""
+    rig = Rig()
+    rig.outlet.failures = [ConnectionError("stalled")] * 3
+    applying = asyncio.ensure_future(rig.engine.apply(chunk(0)))
+    while len(rig.outlet.failures) == 3:
+        await asyncio.sleep(0)
+    rig.engine.drop()
+    assert not await applying
+    assert rig.outlet.pages == []
+
+
+async def test_forecasts_go_out_between_chunks_and_on_release() -> None:
+    rig = Rig()
+    loop = asyncio.ensure_future(rig.engine.publish_due())
+    rig.step.postponed = [Message("forecasts", b"a", b"1")]
+    while not rig.outlet.messages:
+        await asyncio.sleep(0)
+    assert rig.outlet.messages == [Message("forecasts", b"a", b"1")]
+    loop.cancel()
+    step = rig.step
+    step.postponed = [Message("forecasts", b"b", b"2")]
+    await rig.engine.release(5)
+    assert rig.outlet.messages[-1] == Message("forecasts", b"b", b"2")
+    assert not await rig.engine.apply(chunk(0)), "after the release nothing is applied"
+
+
+async def test_a_release_waits_for_the_chunk_in_flight() -> None:
+    rig = Rig()
+    rig.outlet.failures = [ConnectionError("slow")]
+    applying = asyncio.ensure_future(rig.engine.apply(chunk(0)))
+    while rig.outlet.failures:
+        await asyncio.sleep(0)
+    await rig.engine.release(5)
+    assert await applying
+    assert rig.table[POSITION] == b"1"
+
+
+async def test_a_release_that_takes_too_long_leaves_the_chunk_unwritten() -> None:
+    rig = Rig()
+    rig.outlet.failures = [ConnectionError("stalled")] * 5
+    applying = asyncio.ensure_future(rig.engine.apply(chunk(0)))
+    while len(rig.outlet.failures) == 5:
+        await asyncio.sleep(0)
+    await rig.engine.release(0.01)
+    assert not await applying
+    assert rig.table == {}

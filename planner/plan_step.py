@@ -25,7 +25,7 @@ from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter
 
-from planner.booking.rules import EARLIEST, LATEST, check_occurred_at
+from planner.booking.rules import EARLIEST, LATEST, believed
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import Bundle
 from planner.catalogue_records import BUNDLES, read_catalogue
@@ -238,7 +238,7 @@ class PlanStep:
         detail: str | None = None
         try:
             check_key(record, event.site, "site")
-            check_occurred_at(event.occurred_at)
+            believed("occurred_at", event.occurred_at)
             if self._by_events:
                 self._advance(event.occurred_at, effects)
             known = self._planned.get(event.site)

@@ -26,6 +26,7 @@ DEFAULT_CATALOGUE = Path(__file__).parent / "catalogue"
 """The catalogue that comes with the planner."""
 
 _TAG = "tag:yaml.org,2002:"
+_KNOWN_TAGS = frozenset({"null", "bool", "int", "float", "timestamp", "str", "merge", "map", "seq"})
 _NUMBERS = {".inf": "Infinity", "+.inf": "Infinity", "-.inf": "-Infinity", ".nan": "NaN"}
 
 
@@ -91,29 +92,30 @@ def parse(text: str, name: str) -> tuple[Document | None, list[Fault]]:
         return None, [Fault(name, 0, "", "nested too deeply", "valid YAML")]
     if node is None:
         return Document(name, None, {(): 1}), []
-    reader = _Reader(name)
-    content = reader.plain(node, ())
-    return Document(name, content, reader.lines), reader.faults
+    reader = _Reader()
+    document = Document(name, reader.plain(node, ()), reader.lines)
+    return document, [
+        Fault(name, line, document.describe(path), value, expected) for line, path, value, expected in reader.found
+    ]
 
 
 @dataclass
 class _Reader:
     """Nodes to plain content, noting lines and faults on the way."""
 
-    file: str
     lines: dict[Place, int] = field(default_factory=dict)
-    faults: list[Fault] = field(default_factory=list)
+    found: list[tuple[int, Place, str, str]] = field(default_factory=list)
+    """Faults: line, path, value, expected."""
     seen: set[int] = field(default_factory=set)
 
     def plain(self, node: Node, path: Place) -> Any:
         """The plain content of a node at ``path``."""
-        line = node.start_mark.line + 1
-        self.lines.setdefault(path, line)
+        line = self.lines.setdefault(path, node.start_mark.line + 1)
         if id(node) in self.seen:
             self._fault(line, path, "an alias", "the value itself: anchors and aliases are not used here")
             return None
         self.seen.add(id(node))
-        if not str(node.tag).startswith(_TAG):
+        if str(node.tag).removeprefix(_TAG) not in _KNOWN_TAGS:
             self._fault(line, path, str(node.tag), "a plain value without a tag")
             return None
         match node:
@@ -141,8 +143,7 @@ class _Reader:
             yield key, self.plain(value_node, (*path, key))
 
     def _fault(self, line: int, path: Place, value: str, expected: str) -> None:
-        text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
-        self.faults.append(Fault(self.file, line, text, value, expected))
+        self.found.append((line, path, value, expected))
 
 
 def _scalar(node: ScalarNode) -> Any:

@@ -54,6 +54,8 @@ class Quantity(StrictModel):
             if match is None:
                 raise ValueError(f"expected an amount and a unit such as '2 g', found {raw!r}")
             return {"value": match[1], "unit": match[2]}
+        if isinstance(raw, int | float | Decimal):
+            raise ValueError(f"expected an amount and a unit such as '2 g', found {raw} without a unit")
         return raw
 
     def __str__(self) -> str:

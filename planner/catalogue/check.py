@@ -29,7 +29,7 @@ class CheckResult:
     faults: tuple[Fault, ...]
 
 
-def check(documents: Sequence[Document], faults: Iterable[Fault] = (), unread: Iterable[str] = ()) -> CheckResult:
+def check(documents: Sequence[Document], faults: Sequence[Fault] = (), unread: Iterable[str] = ()) -> CheckResult:
     """Check the files of a catalogue. Never raises for what they hold.
 
     Args:
@@ -39,9 +39,10 @@ def check(documents: Sequence[Document], faults: Iterable[Fault] = (), unread: I
     """
     documents = sorted(documents, key=lambda document: document.file)
     draft, found = read(documents, frozenset(unread))
-    found += faults
     for invariant in INVARIANTS:
         found += invariant(draft)
+    told = {(fault.file, fault.line) for fault in faults}  # what follows from them there is not told again
+    found = [*faults] + [fault for fault in found if (fault.file, fault.line) not in told]
     if found:
         return CheckResult(None, tuple(sorted(set(found))))
     return CheckResult(_bundle_of(draft), ())

@@ -6,6 +6,7 @@ of all others, so that one broken entity does not raise a fault wherever it is r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -146,6 +147,7 @@ def _read_document(draft: Draft, document: Document) -> Iterator[Fault]:
         return
     for key, listed in content.items():
         if key not in sections:
+            draft.unread.update(sections)  # most likely one of them, misspelt
             yield document.fault((key,), key, known_name("a section of this file", str(key), sections))
         elif key == "line_kits":
             yield from _read_line_kits(draft, document, listed)
@@ -178,7 +180,7 @@ def _read_line_kits(draft: Draft, document: Document, raw: Any) -> Iterator[Faul
 
 def _read_entity(draft: Draft, document: Document, section: str, index: int, raw: Any) -> Iterator[Fault]:
     path: Place = (section, index)
-    if isinstance(raw, dict) and isinstance(raw.get("id"), str):
+    if isinstance(raw, dict) and isinstance(raw.get("id"), str) and _SLUG_FORM.fullmatch(raw["id"]):
         draft.places[section].setdefault(raw["id"], []).append((document, path))
     else:
         draft.unread.add(section)
@@ -276,6 +278,7 @@ _EXPECTED: Final = {
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
 }
+_SLUG_FORM: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,95}")
 _SLUG: Final = "lower-case letters, digits, dots and hyphens, 1 to 96 characters"
 
 

@@ -99,7 +99,7 @@ def shown(value: Any) -> str:
 
 def known_name(kind: str, value: str, known: Collection[str]) -> str:
     """What was expected in place of an unknown ``value``: the nearest known name, or all of them if few."""
-    near = difflib.get_close_matches(value, sorted(known), n=1, cutoff=0.7)
+    near = difflib.get_close_matches(value, sorted(known), n=1, cutoff=0.75)
     if near:
         return f"{kind}; did you mean {near[0]}?"
     few = f": {', '.join(sorted(known))}" if 0 < len(known) <= 12 else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -104,6 +105,8 @@ class Concentration(StrictModel):
             if match is None:
                 raise ValueError(f"expected an amount in each mL such as '500 mg/mL', found {raw!r}")
             return {"value": match[1], "unit": match[2]}
+        if isinstance(raw, int | float | Decimal):
+            raise ValueError(f"expected an amount in each mL such as '500 mg/mL', found {raw} without a unit")
         return raw
 
 

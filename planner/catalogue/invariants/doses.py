@@ -113,7 +113,7 @@ def convertible_doses(draft: Draft) -> Iterator[Fault]:
     for protocol, path, line in _lines(draft):
         for below, name, quantity in _quantities(line):
             component = draft.component.get(name)
-            if component is None:
+            if component is None or (below[0] == "diluent" and component.kind != "fluid"):
                 continue
             for item in _candidates(draft, component, line if name == line.component else None):
                 problem = _conversion_problem(item, component, quantity.unit)
@@ -221,7 +221,9 @@ def fillable_lines(draft: Draft) -> Iterator[Fault]:
 def _unfilled(draft: Draft, protocol: Placed[Protocol], path: Place, wanted: Wanted) -> Iterator[Fault]:
     allowed = wanted.allowed if wanted.allowed is not None else wanted.component.filled_by
     if not _some_fits(draft, wanted, allowed):
-        yield protocol.fault(path, wanted, "a quantity that at least one item fits by its up_to_containers and exact")
+        yield protocol.fault(
+            path, str(wanted), "a quantity that at least one item fits by its up_to_containers and exact"
+        )
     for site in draft.sites:
         preferred = site.entity.preferences.get(wanted.component.id)
         given = site.entity.protocols is None or protocol.entity.id in site.entity.protocols

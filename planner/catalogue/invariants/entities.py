@@ -114,7 +114,8 @@ def versions_in_order(draft: Draft) -> Iterator[Fault]:
             # An open end is closed by the next version; a stated one must come before it.
             last = before.effective_to or before.effective_from
             if version.effective_from <= last:
-                wanted = f"{last + timedelta(days=1)} or later: version {before.version} is in force until {last}"
+                why = f"is in force until {last}" if before.effective_to else "begins on that day"
+                wanted = f"{last + timedelta(days=1)} or later: version {before.version} {why}"
                 yield placed.fault(("versions", index, "effective_from"), version.effective_from, wanted)
 
 

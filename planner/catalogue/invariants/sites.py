@@ -51,12 +51,12 @@ def plausible_expectations(draft: Draft) -> Iterator[Fault]:
         site, seen = placed.entity, set()
         for index, expected in enumerate(site.expected_sessions):
             path = ("expected_sessions", index)
-            if site.protocols is not None and expected.protocol not in site.protocols:
+            protocol = draft.protocol.get(expected.protocol)
+            if protocol and site.protocols is not None and expected.protocol not in site.protocols:
                 yield placed.fault((*path, "protocol"), expected.protocol, "a protocol that the site gives (protocols)")
             if expected.protocol in seen:
                 yield placed.fault((*path, "protocol"), expected.protocol, "each protocol once")
             seen.add(expected.protocol)
-            protocol = draft.protocol.get(expected.protocol)
             missing = (parameters_of(protocol) if protocol else set()) - set(expected.typical)
             if missing:
                 wanted = f"typical values of {', '.join(sorted(missing))}: {expected.protocol} takes them"

@@ -25,7 +25,7 @@ from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter
 
-from planner.booking.rules import EARLIEST, LATEST, believed
+from planner.booking.rules import EARLIEST, believed
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import Bundle
 from planner.catalogue_records import BUNDLES, read_catalogue
@@ -189,7 +189,8 @@ class PlanStep:
             return
         message = read.message
         if self._by_events:
-            self._advance(message.occurred_at, effects)
+            # in UTC and within bounds: ``expand`` has seen to it
+            self._advance(message.occurred_at.astimezone(UTC), effects)
         planned = self._site(message.site)
         touched = planned.touched
         touched.events += 1
@@ -307,13 +308,17 @@ class PlanStep:
             effects.messages.append(dead_letter_message(record, event))
             effects.counts["ticks_unreadable"] += 1
             return
-        self._advance(event.now, effects)
+        try:
+            self._advance(believed("now", event.now), effects)
+        except Refused:
+            # nobody waits for its outcome, and a clock that was never set must not move the plan
+            effects.counts["ticks_refused"] += 1
 
     def _advance(self, instant: datetime, effects: Effects) -> None:
-        """Time has reached ``instant``. What it does not cross costs nothing."""
-        if (self.now is not None and instant <= self.now) or not EARLIEST <= instant < LATEST:
+        """Time has reached ``instant`` (in UTC). What it does not cross costs nothing."""
+        if self.now is not None and instant <= self.now:
             return
-        self.now = instant.astimezone(UTC)
+        self.now = instant
         if self.now < self._wake:
             return
         for planned in self._planned.values():

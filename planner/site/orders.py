@@ -1,7 +1,8 @@
 """How order events change a site's orders. Each either changes the state or raises ``Refused`` and changes nothing.
 
 Refusals: ``unknown-supplier``, ``unknown-item``, ``order-exists``, ``unknown-order``, ``order-closed``,
-``item-not-ordered``, and those of a receipt (``already-expired``, ``lot-expiry-differs``).
+``item-not-ordered``, ``promised-out-of-range``, and those of a receipt (``already-expired``,
+``expiry-out-of-range``, ``lot-expiry-differs``).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from planner.catalogue.index import Catalogue
 from planner.events.orders import Confirmed, Delivered, OrderCancelled, OrderEvent, Placed
 from planner.refusal import Refused
 from planner.site.lots import put
-from planner.site.receipts import check_receipt
+from planner.site.receipts import check_date, check_receipt
 from planner.site.state import ItemStock, Order, OrderLine, SiteState
 from planner.site.touched import Touched
 
@@ -66,6 +67,7 @@ def _placed(event: Placed, desk: _Desk) -> None:
 @_apply.register
 def _confirmed(event: Confirmed, desk: _Desk) -> None:
     order = open_order(desk.state, event.order_id)
+    check_date("promised", event.promised)
     if event.lines is not None:
         quantities = _summed((line.item, line.quantity) for line in event.lines)
         _check_ordered(order, quantities)

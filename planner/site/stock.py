@@ -2,10 +2,10 @@
 
 A day is the site's day of ``occurred_at``, not of the clock: the same events mean the same whenever they are folded.
 
-Refusals: ``already-expired``, ``lot-expiry-differs``, ``unknown-lot`` (a count or a named lot; its expiry is not
-known, so it has to be received first), ``duplicate-lot``, ``stale-count``, ``lot-expired``, ``lot-quarantined``,
-``not-multi-dose``, ``witness-missing``, ``same-site``, ``unknown-site``, ``taken-by-completion``, and those of
-``planner.site.orders`` for a receipt that names an order.
+Refusals: ``already-expired``, ``expiry-out-of-range``, ``lot-expiry-differs``, ``unknown-lot`` (a count or a named
+lot; its expiry is not known, so it has to be received first), ``duplicate-lot``, ``stale-count``, ``lot-expired``,
+``lot-quarantined``, ``not-multi-dose``, ``witness-missing``, ``same-site``, ``unknown-site``,
+``taken-by-completion``, and those of ``planner.site.orders`` for a receipt that names an order.
 """
 
 from __future__ import annotations

@@ -111,12 +111,13 @@ def test_a_component_that_a_booking_adds_counts_too(tmp_path: Path) -> None:
     assert changed.definition_digest("infusion", added) != small().definition_digest("infusion", added)
 
 
+REORDERED = "groups: [{id: supplies, name: Supplies}, {name: Drugs, id: drugs}]\n"
 LAYOUTS = {
-    "the order of entities": ("groups.yaml", "(all)", "groups: [{id: supplies, name: Supplies}, {name: Drugs, id: drugs}]\n"),
+    "the order of entities": ("groups.yaml", "(all)", REORDERED),
     "a comment": ("groups.yaml", "groups:\n", "# the groups\n\ngroups:\n"),
     "a trailing zero": ("policies.yaml", "service_level: 0.98", "service_level: 0.980"),
     "a default written out": ("items.yaml", "replaces_diluent: true", "replaces_diluent: true\n    use: single-dose"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("edit", LAYOUTS.values(), ids=LAYOUTS)

@@ -57,6 +57,7 @@ class SiteNeed:
         self._axis_from: tuple[bytes, frozenset[str]] | None = None
         self._keep: dict[str, Floats] = {}
         self._typical: dict[tuple[str, int], Profile | None] = {}
+        self._in_force: set[tuple[str, int]] = set()  # (protocol, version) on some day of the horizon
         self._counted: dict[str, tuple[Floats, Floats]] = {}
         self._layout: Layout | None = None
         self._laid_out_slots = 0
@@ -82,6 +83,7 @@ class SiteNeed:
             self._rows.prune(self._state.profiles)
             self._moments[:] = 0.0
             self._mentioned[:] = False
+            self._axis_from = None
             self._fill_to_come(today)
             days: Iterable[int] = range(self._days)
             self._need = None
@@ -171,10 +173,12 @@ class SiteNeed:
 
     def _fill_to_come(self, today: date) -> None:
         site = self._catalogue.sites[self._state.site]
+        self._in_force.clear()
         for protocol in sorted({entry.protocol for entry in site.expected_sessions}):
             sessions = self._model.to_come(self._state.site, protocol, today, self._days)
             by_version = self._typical_by_day(protocol, today)
             for version in sorted(set(by_version)):
+                self._in_force.add((protocol, version))
                 profile = self._typical[protocol, version]
                 if profile is None:
                     continue
@@ -222,7 +226,8 @@ class SiteNeed:
         if source != self._axis_from:
             for par in self._catalogue.sites[state.site].par_stock:
                 others.add(self._catalogue.choices(state.site, par.component)[0].item)
-            for profile in self._typical.values():
+            for version in self._in_force:
+                profile = self._typical[version]
                 if profile is not None:
                     others.update(profile.items)
             for (kind, name), number in self._rows.slots.items():

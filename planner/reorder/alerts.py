@@ -244,8 +244,11 @@ def _is_other_decision(alert: Alert, finding: Finding) -> bool:
     return (
         alert.severity != finding.severity
         or any(alert.reasons.get(name) != value for name, value in finding.decisive.items())
-        or [(s.booking_id, s.start) for s in alert.sessions_at_risk]
-        != [(s.booking_id, s.start) for s in finding.sessions]
+        or len(alert.sessions_at_risk) != len(finding.sessions)
+        or any(
+            told.booking_id != missed.booking_id or told.start.timestamp() != missed.start_s
+            for told, missed in zip(alert.sessions_at_risk, finding.sessions, strict=True)
+        )
     )
 
 
@@ -291,7 +294,7 @@ def _opened(view: View, row: int, path: str, finding: Finding, cause: str | None
         stock_out_day=finding.stock_out_day,
         lot=finding.lot,
         order_id=finding.order_id,
-        sessions_at_risk=finding.sessions,
+        sessions_at_risk=tuple(missed.published() for missed in finding.sessions),
         controlled=item.controlled_schedule is not None,
         catalogue_version=view.catalogue.version,
     )
@@ -323,7 +326,7 @@ def _with_finding(view: View, alert: Alert, finding: Finding, to: AlertState, ca
         order_id=finding.order_id,
         snoozed_until=None,
         order_awaited_until=None,
-        sessions_at_risk=finding.sessions,
+        sessions_at_risk=tuple(missed.published() for missed in finding.sessions),
         catalogue_version=view.catalogue.version,
     )
 

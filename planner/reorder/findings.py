@@ -18,10 +18,10 @@ from planner.catalogue.index import Catalogue
 from planner.catalogue.model import Item
 from planner.forecast.outlook import ExpiringLot, Floats, Outlook
 from planner.forecast.quantiles import survival
-from planner.messages import Alert, AlertKind, SessionAtRisk
+from planner.messages import Alert, AlertKind
 from planner.reorder import texts
 from planner.reorder.policy import Shortage, SitePlan, site_plan, sticky, worst_risk
-from planner.reorder.sessions import sessions_at_risk
+from planner.reorder.sessions import BookedDays, Missed
 from planner.site.state import ItemStock, Order, OrderLine, SiteState
 
 Severity = Literal["info", "warning", "critical"]
@@ -54,7 +54,7 @@ class Finding:
     stock_out_day: date | None = None
     lot: str | None = None
     order_id: str | None = None
-    sessions: tuple[SessionAtRisk, ...] = ()
+    sessions: tuple[Missed, ...] = ()
     occasion: str | None = None
 
 
@@ -67,6 +67,7 @@ class View:
         self.outlook = outlook
         self.now = now
         self.today = catalogue.site_day(state.site, now)
+        self.booked = BookedDays(state)
         self.plan: SitePlan = site_plan(catalogue, state.site, outlook, now)
         self.risk_before = worst_risk(outlook.risk, self.plan.before)
         """Per item: risk of running out before an order placed now arrives."""
@@ -163,7 +164,7 @@ def find_stock_out(view: View, row: int, standing: Alert | None) -> Finding | No
         return None
     risk = session_risk(view, row)
     day = _stock_out_day(view, risk, None if standing is None else standing.stock_out_day)
-    missed = sessions_at_risk(view.state, view.outlook, row, view.item(row), view.plan.days_before(row))
+    missed = view.booked.missed(view.outlook, row, view.item(row), view.plan.days_before(row))
     total = len(missed)
     if standing is not None and total > SESSIONS_LISTED:
         total = int(held(total, standing.reasons.get("sessions_at_risk"), SESSIONS_LISTED))

@@ -10,8 +10,9 @@ from zoneinfo import ZoneInfo
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import Item
 from planner.forecast.outlook import ExpiringLot, Outlook
-from planner.messages import Alert, AlertKind, SessionAtRisk
+from planner.messages import Alert, AlertKind
 from planner.reorder.policy import Shortage, SitePlan
+from planner.reorder.sessions import Missed
 from planner.reorder.words import containers, day_text, moment_text, number, packs_text, percent
 from planner.site.state import CountFinding, Order
 
@@ -90,14 +91,14 @@ def stock_out(
     *,
     day: date,
     risk: float,
-    missed: Sequence[SessionAtRisk],
+    missed: Sequence[Missed],
 ) -> Description:
     """When it runs short, why no order helps in time, and who is concerned."""
     item, dates = plan.entries[row], plan.dates[row]
     column = (day - plan.first_day).days
     supply, mean = float(outlook.supply[row, column]), float(outlook.cumulative_mean[row, column])
     if missed:
-        first = missed[0]
+        first = missed[0].published()
         sessions = (
             f"{len(missed)} booked session{'s are' if len(missed) > 1 else ' is'} not reached"
             f"{', the first' if len(missed) > 1 else ''} on {moment_text(first.start, catalogue.zone(plan.site))} "

@@ -148,3 +148,14 @@ def test_whatever_stands_in_a_file_the_check_ends_with_faults_or_a_sound_bundle(
 def test_any_text_is_read_or_a_fault(text: str) -> None:
     document, faults = parse(text, "groups.yaml")
     assert document is not None or faults
+
+
+def test_many_ways_through_kits_are_checked_at_once() -> None:
+    """2⁴⁰ ways through 41 kits: each kit is looked at once, or this would never end."""
+    content = {
+        "kits": [{"id": f"k{i}", "name": "K", "kits": [f"k{i + 1}"] * 2} for i in range(40)]
+        + [{"id": "k40", "name": "K", "supplies": [{"component": "syringe"}]}],
+        "line_kits": {},
+    }
+    faults = check([Document("kits.yaml", content)]).faults
+    assert [fault.expected for fault in faults if fault.file == "kits.yaml"] == ["at most 200 with its kits"]

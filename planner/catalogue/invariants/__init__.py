@@ -18,6 +18,7 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     references.unique_ids,
     references.known_references,
     references.kits_without_cycles,
+    references.kits_of_a_size,
     entities.known_facts,
     entities.contents_by_kind,
     entities.reachable_concentrations,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pydantic import BaseModel
 
@@ -21,7 +21,12 @@ class Reference(NamedTuple):
     id: str
 
 
-_KIND = {
+KITS_DEEP_MOST: Final = 20
+"""Kits within kits; an expansion goes no deeper."""
+SUPPLIES_MOST: Final = 200
+"""Supplies of a kit with all its kits: more is a mistake, and would make every expansion slow."""
+
+_KIND: Final = {
     "groups": "a group",
     "components": "a component",
     "items": "an item",
@@ -52,25 +57,55 @@ def known_references(draft: Draft) -> Iterator[Fault]:
 
 
 def kits_without_cycles(draft: Draft) -> Iterator[Fault]:
-    """No kit contains itself, by whatever way; each cycle is reported once, at its first kit."""
-    reported: set[frozenset[str]] = set()
+    """No kit contains itself, by whatever way; a cycle is reported at the kit that closes it."""
     placed = {kit.entity.id: kit for kit in reversed(draft.kits)}
+    for name, cycle in _walk(draft)[1]:
+        yield placed[name].fault(("kits",), " → ".join(cycle), "no kit that contains itself")
+
+
+def kits_of_a_size(draft: Draft) -> Iterator[Fault]:
+    """A kit with all that it contains, counted as often as it is named, is what a session can use."""
+    order, cycles = _walk(draft)
+    depth: dict[str, int] = {}
+    supplies: dict[str, int] = {}
+    if cycles:
+        return
+    placed = {kit.entity.id: kit for kit in reversed(draft.kits)}
+    for name in order:
+        kit = draft.kit[name]
+        below = [inner for inner in kit.kits if inner in depth]
+        depth[name] = 1 + max((depth[inner] for inner in below), default=0)
+        supplies[name] = len(kit.supplies) + sum(supplies[inner] for inner in below)
+        if depth[name] > KITS_DEEP_MOST:
+            yield placed[name].fault(("kits",), f"{depth[name]} deep", f"kits at most {KITS_DEEP_MOST} deep")
+            return
+        if supplies[name] > SUPPLIES_MOST:
+            yield placed[name].fault((), f"{supplies[name]} supplies", f"at most {SUPPLIES_MOST} with its kits")
+            return
+
+
+def _walk(draft: Draft) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Kits in an order in which each comes after those it contains; and (kit, way back to itself) of each cycle."""
+    order: list[str] = []
+    cycles: list[tuple[str, list[str]]] = []
     done: set[str] = set()
-    for start in placed:
-        way: list[str] = []
-        waiting: list[tuple[str, int]] = [(start, 0)]
-        while waiting:
-            name, depth = waiting.pop()
-            del way[depth:]
-            if name in way:
-                cycle = way[way.index(name) :]
-                if frozenset(cycle) not in reported:
-                    reported.add(frozenset(cycle))
-                    yield placed[name].fault(("kits",), " → ".join([*cycle, name]), "no kit that contains itself")
-            elif name in placed and name not in done:
-                way.append(name)
-                waiting += [(below, depth + 1) for below in placed[name].entity.kits]
-        done.add(start)
+    for start in draft.kit:
+        way: dict[str, Iterator[str]] = {}
+        if start not in done:
+            way[start] = iter(draft.kit[start].kits)
+        while way:
+            name = next(reversed(way))
+            inner = next(way[name], None)
+            if inner is None:
+                del way[name]
+                done.add(name)
+                order.append(name)
+            elif inner in way:
+                names = list(way)
+                cycles.append((name, [*names[names.index(inner) :], inner]))
+            elif inner in draft.kit and inner not in done:
+                way[inner] = iter(draft.kit[inner].kits)
+    return order, cycles
 
 
 def _references(draft: Draft) -> Iterator[Reference]:

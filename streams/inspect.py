@@ -55,9 +55,18 @@ async def bundle_in_force(client: LogClient, settings: Settings) -> Bundle:
     record = await published_catalogue(client)
     if record is not None and record.value is not None:
         return Bundle.model_validate_json(record.value)
+    return configured_catalogue(settings)
+
+
+def configured_catalogue(settings: Settings) -> Bundle:
+    """The catalogue in the settings' directory.
+
+    Raises:
+        NothingKnown: it has faults.
+    """
     result = load_catalogue(settings.catalogue_dir)
     if result.bundle is None:
-        raise NothingKnown(f"no catalogue is published, and the one in {settings.catalogue_dir} has faults")
+        raise NothingKnown(f"the catalogue in {settings.catalogue_dir} has {len(result.faults)} faults")
     return result.bundle
 
 

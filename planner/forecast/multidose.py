@@ -43,7 +43,7 @@ import numpy.typing as npt
 from scipy import special
 
 from planner.forecast.outlook import Floats
-from planner.forecast.quantiles import survival
+from planner.forecast.quantiles import NOTHING, survival
 
 SESSION_HOURS_PER_DAY = 8
 """Hours of a day over which a site's sessions are spread (assumed; evenly)."""
@@ -73,7 +73,7 @@ class Volume(NamedTuple):
 def containers(volume: Volume, size_ml: float, open_hours: Decimal) -> Containers:
     """Containers of ``size_ml`` that may be kept open for ``open_hours``, by day."""
     result = Containers(np.zeros_like(volume.mean), np.zeros_like(volume.mean))
-    used = (volume.mean > 0) & (volume.uses_mean > 0)
+    used = (volume.mean > NOTHING) & (volume.uses_mean > NOTHING)
     if not used.any():
         return result
     window_days = int(open_hours // 24)

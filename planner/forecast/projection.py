@@ -29,7 +29,7 @@ from scipy import special
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import WEEKDAYS, Item
 from planner.forecast.outlook import ExpiringLot, Floats, Need, Outlook
-from planner.forecast.quantiles import survival
+from planner.forecast.quantiles import NOTHING, survival
 from planner.site.state import ItemStock, Order, SiteState
 
 LIKELY_UNUSED = 0.5
@@ -222,7 +222,7 @@ def _judged(lots: list[_Expiring], mean: Floats, variance: Floats) -> tuple[tupl
 
 def _expected_rest(mean: Floats, variance: Floats, stock: Floats) -> Floats:
     """E(stock − X)⁺ with X gamma distributed: stock·P(s, x) − mean·P(s + 1, x), s the shape and x = stock/scale."""
-    spread = (variance > _ROUNDING) & (mean > 0)
+    spread = (variance > _ROUNDING) & (mean > NOTHING)
     m = np.where(spread, mean, 1.0)
     scale = np.where(spread, variance, 1.0) / m
     x = stock / scale

@@ -27,7 +27,7 @@ _NEAR_POISSON = 1e-6
 """Dispersion this close to 1 is moved this far from it: the class is continuous there, its formulae are not."""
 _CERTAIN = 1e-9
 """A trial's chance to fail is kept above this, so that a certain number has finite ratios."""
-_LEAST_VARIANCE = 1e-12
+_LEAST_DISPERSION = 1e-12
 """Of a number that is certain (everybody has arrived), so that nothing is divided by zero."""
 _EXACT_MEAN = 6.0
 _EXACT_SHAPE = 5.0
@@ -36,6 +36,8 @@ _EXACT_TRIALS_LEFT = 6.0
 _RECURSION_MEAN = 12.0
 _RECURSION_MEAN_LOPSIDED = 200.0
 _TIE = 1e-12
+NOTHING = 1e-12
+"""A mean below this is no need: rounding, and too small to divide by."""
 MAXIMUM_LEVEL = 0.999999
 
 Bools = npt.NDArray[np.bool_]
@@ -45,7 +47,7 @@ def survival(mean: npt.ArrayLike, variance: npt.ArrayLike, beyond: npt.ArrayLike
     """P(X > beyond), elementwise with broadcasting.
 
     Args:
-        mean: of X, containers, at least 0; where it is 0, X is 0.
+        mean: of X, containers, at least 0; where it is 0 (below ``NOTHING``), X is 0.
         variance: of X, containers².
         beyond: any number; a fraction of a container serves nobody, so only its whole part counts.
     """
@@ -53,7 +55,7 @@ def survival(mean: npt.ArrayLike, variance: npt.ArrayLike, beyond: npt.ArrayLike
         np.asarray(mean, np.float64), np.asarray(variance, np.float64), np.floor(np.asarray(beyond, np.float64))
     )
     result: Floats = np.where(k < 0, 1.0, 0.0)
-    open_question = (m > 0) & (k >= 0)
+    open_question = (m > NOTHING) & (k >= 0)
     some = m[open_question]
     result[open_question] = 1.0 - _cdf(some, _dispersion(some, v[open_question]), k[open_question])
     return result
@@ -78,7 +80,7 @@ def quantiles(mean: npt.ArrayLike, variance: npt.ArrayLike, levels: Sequence[flo
         raise ValueError(f"levels: {levels!r}; expected rising levels above 0 and at most {MAXIMUM_LEVEL}")
     m = np.asarray(mean, np.float64)
     result = np.zeros((wanted.size, m.size))
-    some = np.flatnonzero(m.ravel() > 0)
+    some = np.flatnonzero(m.ravel() > NOTHING)
     m_some = m.ravel()[some]
     d_some = _dispersion(m_some, np.asarray(variance, np.float64).ravel()[some])
     lopsided = (d_some >= 1) & (m_some < _EXACT_SHAPE * (d_some - 1)) & (m_some < _RECURSION_MEAN_LOPSIDED)
@@ -92,15 +94,14 @@ def quantiles(mean: npt.ArrayLike, variance: npt.ArrayLike, levels: Sequence[flo
 def _dispersion(mean: Floats, variance: Floats) -> Floats:
     """Variance ÷ mean, raised to what a whole number has at least, and moved off 1."""
     fraction = mean - np.floor(mean)
-    least = np.maximum(fraction * (1 - fraction), _LEAST_VARIANCE)
-    dispersion: Floats = np.maximum(variance, least) / mean
+    dispersion: Floats = np.maximum(np.maximum(variance, fraction * (1 - fraction)) / mean, _LEAST_DISPERSION)
     near = np.abs(dispersion - 1) < _NEAR_POISSON
     dispersion[near] = 1 + _NEAR_POISSON
     return dispersion
 
 
 def _cdf(mean: Floats, dispersion: Floats, k: Floats) -> Floats:
-    """P(X ≤ k) for means above 0 and whole k ≥ 0 (arrays of one dimension and length)."""
+    """P(X ≤ k) for means above ``NOTHING`` and whole k ≥ 0 (arrays of one dimension and length)."""
     scale = mean / np.abs(dispersion - 1)  # failures of a negative binomial, trials of a binomial
     over = dispersion > 1
     exact = (mean < _EXACT_MEAN) | np.where(over, scale < _EXACT_SHAPE, scale - k < _EXACT_TRIALS_LEFT)

@@ -280,6 +280,20 @@ TestIncremental = Incremental.TestCase
 TestIncremental.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
 
 
+def test_each_step_of_a_days_history_equals_afresh() -> None:
+    """In stock before anything is booked; booked; more; fewer; the last one cancelled; the same some days ago."""
+    state = SiteState(SITE)
+    need = SiteNeed(state, PLAIN, PriorModel(PLAIN))
+    for item in (VIAL, CATHETER, COMPLEX):
+        receive(state, item, "A", 3, date(2028, 1, 1))
+    need.refresh(MONDAY)
+    for day in (MONDAY + timedelta(days=5), MONDAY - timedelta(days=2)):
+        for number, n in ((0, 1), (3, 2), (1, 1), (1, -1), (3, -2), (0, -1)):
+            need.touch(book(state, day, PROFILES[number], n))
+            assert_same(need.refresh(MONDAY), fresh(state, PLAIN))
+            assert need.refresh(MONDAY).mean.any() == (day > MONDAY and bool(state.demand[day.toordinal()]))
+
+
 def test_nothing_touched_gives_the_same_need() -> None:
     state = SiteState(SITE)
     need = SiteNeed(state, BUSY, PriorModel(BUSY))

@@ -73,6 +73,8 @@ def test_the_distribution_has_the_moments_it_was_made_from(mean: float, dispersi
 
 def test_no_need_has_no_quantiles_and_no_risk_unless_stock_is_short() -> None:
     assert quantiles(np.zeros((3, 4)), np.zeros((3, 4))).tolist() == np.zeros((5, 3, 4)).tolist()
+    assert quantiles([5e-324], [5e-324]).tolist() == [[0]] * 5
+    assert survival(5e-324, 5e-324, 0) == 0
     assert survival([0, 0, 0, 2], [0, 0, 0, 1], [0, 7, -0.5, -1]).tolist() == [0, 0, 1, 1]
 
 

@@ -6,7 +6,7 @@ import math
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from planner.forecast.quantiles import quantiles
@@ -152,6 +152,8 @@ def test_the_worst_day_decides_not_the_last() -> None:
 
 
 @settings(max_examples=60, deadline=None)
+@example(per_day=5e-324, on_hand=0, dispersion=0.6, arrives=0, level="0.8")
+@example(per_day=20.0, on_hand=0, dispersion=0.0, arrives=0, level="0.8")
 @given(
     per_day=st.floats(0, 30),
     on_hand=st.integers(0, 150),

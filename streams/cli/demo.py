@@ -36,7 +36,7 @@ Examples:
 @click.option("--seconds", type=click.FloatRange(0, 3600), default=45.0, show_default=True,
               help="How long the season takes at least, apart from starting and stopping.")  # fmt: skip
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-              help="Keep the log there (a new or empty directory); absent: a temporary one, which is kept too.")  # fmt: skip
+              help="Keep the log there, in a new or empty directory; absent: in a temporary one.")  # fmt: skip
 @click.pass_context
 def demo(ctx: click.Context, *, seed: int | None, weeks: int, seconds: float, data: Path | None) -> None:
     """A season of three clinics in about a minute, on an embedded log of its own.
@@ -67,7 +67,7 @@ def demo(ctx: click.Context, *, seed: int | None, weeks: int, seconds: float, da
         raise Failure(f"the catalogue has no site {error}", "The demo plays the default catalogue's sites.") from error
 
     def each_day(day: date) -> None:
-        if day.weekday() == SUNDAY:
+        if day.weekday() == SUNDAY and day >= played.season.first_day:
             show(console, week_line(played.board, played.world.story.completed))
 
     try:

@@ -72,7 +72,7 @@ def _figures(found: Explanation) -> None:
     made = table("", "today", "this chance", "arrives", "next chance", "arrives", "must last until", "last safe order",
                  title="Dates of orders")  # fmt: skip
     made.add_row(
-        cell(""), cell(dates.today), cell(f"{dates.chance} until {dates.cutoff:%H:%M}"), cell(dates.arrives),
+        cell(""), cell(dates.today), cell(f"{dates.chance} until {dates.cutoff:%H:%M %Z}"), cell(dates.arrives),
         cell(dates.next_chance), cell(dates.next_arrives), cell(dates.covers_until),
         cell(dates.last_safe_order_date or "beyond the horizon"),
     )  # fmt: skip

@@ -65,6 +65,8 @@ class Board:
         match record.topic:
             case "outcomes":
                 outcome = orjson.loads(value)
+                if outcome["topic"] == "catalogue":
+                    return  # the worker's own
                 self.outcomes[outcome["status"]] += 1
                 if outcome["status"] in {"refused", "dead-lettered"}:
                     self.refusals[str(outcome.get("reason"))] += 1
@@ -96,7 +98,7 @@ class Board:
         needed = [
             f"{line['certain']} × {line['item']}"
             for line in lines
-            if line.get("item") and line["unit"] == "containers" and line["certain"] not in {"0", 0}
+            if line.get("item") and line.get("unit", "containers") == "containers" and line["certain"] not in {"0", 0}
         ]
         more = f", and {len(needed) - ITEMS_SHOWN} more" if len(needed) > ITEMS_SHOWN else ""
         self.bookings.append(f"{booking}  {message['protocol']} → {', '.join(needed[:ITEMS_SHOWN])}{more}")

@@ -19,6 +19,7 @@ from streams.demo.board import Board
 from streams.demo.process import START_S_MAX, WorkerProcess
 from streams.demo.scenario import Event, Season, season
 from streams.demo.world import World
+from streams.inspect import applied_offsets
 from streams.log import LogClient, LogError, open_client
 
 PREFIX = "planner."
@@ -27,8 +28,10 @@ PHARMACY_AT = time_of_day(15, 30)
 """UTC: late morning in the east, morning in the west, before every supplier's cut-off."""
 TRACKED_COMPONENTS = ("magnesium-sulfate", "sodium-chloride-0.9", "ketorolac", "eptinezumab")
 ANSWER_S_MAX = 30.0
+CHECK_S = 0.5
+"""How often a silent worker is looked at."""
 REFRESHES_PER_S = 6
-WORKER_ENVIRONMENT = {"PLANNER_DURABILITY": "normal", "PLANNER_FORECAST_INTERVAL_MS": "250"}
+WORKER_ENVIRONMENT = {"PLANNER_DURABILITY": "normal", "PLANNER_FORECAST_INTERVAL_MS": "500"}
 
 
 class NoAnswer(RuntimeError):  # noqa: N818 - named after what happened
@@ -49,6 +52,7 @@ class Demo:
         self._waiting: set[tuple[str, int, int]] = set()
         self._answered: set[tuple[str, int, int]] = set()
         self._progress = asyncio.Event()
+        self._listeners: list[asyncio.Task[None]] = []
 
     async def run(self, each_day: Callable[[date], None], refresh: Callable[[], None] | None = None) -> None:
         """Play the season; ``each_day`` is told when a day has been played, ``refresh`` called a few times a second.
@@ -66,6 +70,7 @@ class Demo:
                     each_day(day)
                     due_s = began_s + self._seconds * (number + 1) / self.season.days
                     await asyncio.sleep(max(0.0, due_s - time.monotonic()))
+                await self._drained(client, worker)
             status = await worker.stop()
         if status != 0:
             worker.check()
@@ -87,6 +92,7 @@ class Demo:
     async def _send(self, client: LogClient, worker: WorkerProcess, events: Sequence[Event]) -> None:
         """Publish events and wait until each has its outcome."""
         worker.check()
+        self._check_listeners()
         messages: list[Message] = []
         for event in events:
             messages += route(orjson.dumps(event), 1)
@@ -100,15 +106,34 @@ class Demo:
             if (message.topic, partition, offset) not in self._answered
         }
         self._answered.clear()
+        give_up_s = time.monotonic() + ANSWER_S_MAX
         while self._waiting:
             self._progress.clear()
-            try:
-                async with asyncio.timeout(ANSWER_S_MAX):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CHECK_S):
                     await self._progress.wait()
-            except TimeoutError:
-                worker.check()
+                give_up_s = time.monotonic() + ANSWER_S_MAX
+            worker.check()
+            self._check_listeners()
+            if time.monotonic() > give_up_s:
                 where = "/".join(map(str, min(self._waiting)))
-                raise NoAnswer(f"{len(self._waiting)} events have no outcome, {where} among them") from None
+                raise NoAnswer(f"{len(self._waiting)} events have no outcome, {where} among them")
+
+    async def _drained(self, client: LogClient, worker: WorkerProcess) -> None:
+        """Until everything that waits between the agents has been applied too: then the log holds its last word."""
+        give_up_s = time.monotonic() + ANSWER_S_MAX
+        while time.monotonic() < give_up_s:
+            worker.check()
+            applied = await applied_offsets(client)
+            behind = 0
+            for topics in applied.values():
+                for topic, offsets in topics.items():
+                    ends = await client.end_offsets(topic)
+                    behind += sum(ends[partition] - offset for partition, offset in offsets.items())
+            if behind == 0:
+                return
+            await asyncio.sleep(0.1)
+        raise NoAnswer(f"{behind} records were not applied within {ANSWER_S_MAX:g} s")
 
     @contextlib.asynccontextmanager
     async def _connected(self, worker: WorkerProcess) -> AsyncIterator[LogClient]:
@@ -136,12 +161,19 @@ class Demo:
         tasks = [asyncio.create_task(self._listen(client, topic)) for topic in HEARD]
         if refresh is not None:
             tasks.append(asyncio.create_task(_repeat(refresh)))
+        self._listeners = tasks
         try:
             yield
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _check_listeners(self) -> None:
+        """Raise what ended a listener, if one has ended."""
+        for task in self._listeners:
+            if task.done() and not task.cancelled():
+                task.result()
 
     async def _listen(self, client: LogClient, topic: str) -> None:
         async for chunk in client.read_chunks(topic, "earliest", follow=True):

@@ -148,7 +148,7 @@ class _Writer:
                 first = self._start(day)
                 booked = self._before(first, self.chance.randrange(2))
                 for number in range(in_a_row):
-                    start = self._start(day + timedelta(days=number))
+                    start = self._start(day + timedelta(days=number)) if number else first
                     self._session(expected, version, start, booked + timedelta(seconds=number), series)
 
     def _singles(self, expected: ExpectedSessions, version: ProtocolVersion) -> None:

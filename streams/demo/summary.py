@@ -36,7 +36,9 @@ def summary(played: Demo, program: str, prefix: str) -> RenderableType:
 def _rows(played: Demo, program: str) -> Iterator[tuple[str, str, str]]:
     board, story = played.board, played.world.story
     answered = ", ".join(f"{count:,} {status}" for status, count in sorted(board.outcomes.items()))
-    yield "events sent, and what became of them", f"{board.sent:,}: {answered}", f"{program} topics"
+    reasons = ", ".join(f"{count} {reason}" for reason, count in board.refusals.most_common())
+    became = f"{board.sent:,}: {answered}" + (f" ({reasons})" if reasons else "")
+    yield "events sent, and what became of them", became, f"{program} topics"
     stated = board.requirements["stated"]
     booking = board.last_booking or ""
     yield "requirements stated", f"{stated:,}", f"{program} requirements {booking}"

@@ -70,8 +70,14 @@ def _forecasts(board: Board) -> Panel:
         risk = None if forecast.risk is None else forecast.risk[WEEK - 1]
         need = number(sum(forecast.mean[:WEEK]), 0)
         made.add_row(
-            cell(site), cell(item), cell(number(forecast.on_hand, 0)), cell(need), usable, cell(percent(risk), risk_style(risk)), cell(forecast.last_safe_order_date),
-        )  # fmt: skip
+            cell(site),
+            cell(item),
+            cell(number(forecast.on_hand, 0)),
+            cell(need),
+            usable,
+            cell(percent(risk), risk_style(risk)),
+            cell(forecast.last_safe_order_date),
+        )
     return Panel(made, title="forecasts: stock usable over the next 28 days (× expected to be short)")
 
 
@@ -118,7 +124,7 @@ def week_line(board: Board, completed: int) -> str:
 
 def summary_table(rows: list[tuple[str, str, str]]) -> Table:
     """Figures of the season, each with the command that explains it."""
-    made = table("figure", "", "ask why", right=[])
+    made = table("figure", "so much", "ask why")
     for name, value, command in rows:
         made.add_row(cell(name), cell(value, "bold"), cell(command, "cyan"))
     return made

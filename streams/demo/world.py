@@ -20,6 +20,8 @@ from streams.demo.scenario import Event, Season, Visit
 
 OPENING_DAYS = 18
 """Days of expected use that the shelves hold at first."""
+CONTROLLED_AT_FIRST = 3
+"""Containers of a controlled item: few, so that a person has to order some within the season."""
 PHARMACIST_DELAY_DAYS = 1
 """A person orders controlled items so many days after they were proposed."""
 
@@ -27,7 +29,7 @@ LATE_SHARE = 0.15
 LATE_DAYS_MAX = 5
 SHORT_SHARE = 0.08
 SHORT_TO = 0.6
-ACTUAL_USE_TOLD_SHARE = 0.6
+ACTUAL_USE_TOLD_SHARE = 0.95
 SHELF_LIFE_SEEN = 0.6
 """Share of an item's shelf life that a delivered lot still has, about."""
 COUNT_WEEKDAY = 4
@@ -105,7 +107,7 @@ class World:
                 share = 0.7 + 0.6 * self._chance.random()
                 packs = max(1, round(wanted[item_id] * share / item.pack.containers + 0.3))
                 lot = self._new_lot(item, self.season.eve)
-                quantity = packs * item.pack.containers
+                quantity = CONTROLLED_AT_FIRST if item.controlled_schedule else packs * item.pack.containers
                 self._shelf(site, item_id).append(ShelfLot(lot, self._expiry(item, self.season.eve), quantity))
                 events.append(self._received(site, item_id, at, self._shelf(site, item_id)[-1]))
         return events

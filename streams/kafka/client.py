@@ -13,7 +13,6 @@ from typing import Any, Final, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaTimeoutError
 from aiokafka.structs import ConsumerRecord
 
 from planner.step import Message, Record
@@ -331,11 +330,28 @@ class KafkaClient:
             return self._producer
 
     async def _drop_producer(self) -> None:
-        """Give up what is not acknowledged: an idempotent producer would go on trying for ever."""
+        """Give up what is not acknowledged. An idempotent producer would go on trying for ever, and its ``stop`` would
+        wait for it; so its connections are cut, its task ended, and what it still holds is forgotten.
+        """
         producer, self._producer = self._producer, None
-        if producer is not None:
-            producer._message_accumulator.fail_all(KafkaTimeoutError())
-            await producer.stop()
+        if producer is None:
+            return
+        producer._closed = True
+        sending = producer._sender.sender_task
+        sending.cancel()
+        await producer.client.close()
+        while not sending.done():
+            # Its requests have failed and wait for news of the cluster, which nobody fetches any more.
+            news = producer.client._md_update_fut
+            if news is not None and not news.done():
+                news.set_result(False)
+            await asyncio.wait([sending], timeout=0.05)
+        accumulator = producer._message_accumulator
+        for batch in [
+            *accumulator._pending_batches,
+            *(batch for queue in accumulator._batches.values() for batch in queue),
+        ]:
+            batch.future.cancel()
 
     async def _ask(self) -> AIOKafkaConsumer:
         async with self._opening:

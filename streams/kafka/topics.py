@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -16,6 +17,7 @@ BATCH_OVERHEAD_BYTES: Final = 65_536
 _SEGMENT_BYTES: Final = 50 << 20  # of compacted topics: Kafka compacts closed segments only
 _TOPIC_EXISTS: Final = 36
 _DYNAMIC_TOPIC_CONFIG: Final = 1
+_SPREAD_SECONDS_MAX: Final = 10.0
 
 
 def settings_of(spec: TopicSpec) -> dict[str, str]:
@@ -78,6 +80,7 @@ def _new_topic(spec: TopicSpec, replication_factor: int | None) -> NewTopic:
 async def _update(admin: AIOKafkaAdminClient, specs: dict[str, TopicSpec]) -> None:
     described = await _configs(admin, list(specs), None)
     changes = []
+    changed = {}
     for name, spec in specs.items():
         settings = described[name]
         compacted = "compact" in settings["cleanup.policy"][0]
@@ -88,12 +91,21 @@ async def _update(admin: AIOKafkaAdminClient, specs: dict[str, TopicSpec]) -> No
             # What is not sent goes back to its default, so send also what somebody else has set.
             own = {key: value for key, (value, source) in settings.items() if source == _DYNAMIC_TOPIC_CONFIG}
             changes.append(ConfigResource(ConfigResourceType.TOPIC, name, own | expected))
+            changed[name] = expected
     if not changes:
         return
     for answer in await admin.alter_configs(changes):
         for code, message, _, name in answer.resources:
             if code != 0:
                 raise LogError(f"topic {name}: the brokers do not change its settings (error {code}: {message})")
+    # The broker that is asked next may not have heard of it yet.
+    async with asyncio.timeout(_SPREAD_SECONDS_MAX):
+        while not _in_force(changed, await _configs(admin, list(changed), None)):  # noqa: ASYNC110  # nobody tells us
+            await asyncio.sleep(0.02)
+
+
+def _in_force(expected: dict[str, dict[str, str]], found: dict[str, dict[str, tuple[str, int]]]) -> bool:
+    return all(found[name][key][0] == value for name, settings in expected.items() for key, value in settings.items())
 
 
 async def _configs(

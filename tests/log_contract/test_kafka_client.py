@@ -1,0 +1,202 @@
+"""What only Kafka has: brokers that are absent, refuse, hang or die; TLS and passwords; settings of topics."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from planner.step import Message
+from streams.kafka import topics as kafka_topics
+from streams.kafka.client import KafkaClient
+from streams.log import LogError, LogUnavailable, Security, TopicSpec, bootstrap_servers, open_client
+from tests.kafka_broker import SCRAM_PASSWORD, SCRAM_USER, KafkaCluster
+
+
+async def test_a_broker_that_is_not_there_is_named() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    with pytest.raises(LogUnavailable, match=rf"no Kafka broker .*127\.0\.0\.1:{port}: nothing listens there"):
+        await open_client(f"kafka://127.0.0.1:{port}")
+
+
+async def test_a_broker_that_never_answers_is_given_up_on_in_time() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        port = silent.getsockname()[1]
+        with pytest.raises(LogUnavailable, match=r"no answer within 0\.2 s"):
+            await open_client(f"kafka://127.0.0.1:{port}", timeout_seconds=0.2)
+
+
+@pytest.mark.kafka
+async def test_one_broker_of_the_list_is_enough(kafka: KafkaCluster, prefix: str) -> None:
+    async with open_client(f"kafka://127.0.0.1:1,{kafka.bootstrap}", prefix) as client:
+        await client.ensure_topics([TopicSpec("t", 1)])
+
+
+@pytest.mark.kafka
+async def test_topics_are_made_with_their_settings_and_brought_up_to_date(kafka: KafkaCluster, prefix: str) -> None:
+    async def settings(name: str) -> dict[str, str]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+        await admin.start()
+        try:
+            return {
+                key: value
+                for key, (value, _) in (await kafka_topics._configs(admin, [prefix + name], None))[
+                    prefix + name
+                ].items()
+            }
+        finally:
+            await admin.close()
+
+    table = TopicSpec("table", 3, compacted=True, compaction_lag_ms=5_000, tombstone_ms=7_000)
+    async with open_client(kafka.url, prefix) as client:
+        await client.ensure_topics([table, TopicSpec("events", 2, retention_ms=86_400_000), TopicSpec("kept", 1)])
+        assert {await client.partitions(name) for name in ("table", "events", "kept")} == {3, 2, 1}
+        made = await settings("table")
+        assert made["cleanup.policy"] == "compact"
+        assert (made["min.compaction.lag.ms"], made["delete.retention.ms"]) == ("5000", "7000")
+        made = await settings("events")
+        assert (made["cleanup.policy"], made["retention.ms"]) == ("delete", "86400000")
+        assert (await settings("kept"))["retention.ms"] == "-1"
+
+        await client.ensure_topics([replace(table, tombstone_ms=9_000)])
+        made = await settings("table")
+        assert made["delete.retention.ms"] == "9000"
+
+
+async def _set(kafka: KafkaCluster, topic: str, values: dict[str, str]) -> None:
+    """Set settings of a topic, keeping its others."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    await admin.start()
+    try:
+        known = (await kafka_topics._configs(admin, [topic], None))[topic]
+        own = {key: value for key, (value, source) in known.items() if source == 1}
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, own | values)])
+    finally:
+        await admin.close()
+
+
+@pytest.mark.kafka
+async def test_settings_that_somebody_else_made_are_kept(kafka: KafkaCluster, prefix: str) -> None:
+    async with open_client(kafka.url, prefix) as client:
+        await client.ensure_topics([TopicSpec("t", 1)])
+        await _set(kafka, prefix + "t", {"segment.ms": "123456"})
+        await client.ensure_topics([TopicSpec("t", 1, retention_ms=1_000_000)])
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    await admin.start()
+    known = (await kafka_topics._configs(admin, [prefix + "t"], None))[prefix + "t"]
+    await admin.close()
+    assert (known["segment.ms"][0], known["retention.ms"][0]) == ("123456", "1000000")
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+async def test_the_view_is_the_same_after_kafka_has_compacted(kafka: KafkaCluster, prefix: str) -> None:
+    """And reading ends although the last records of a partition may be gone."""
+    async with open_client(kafka.url, prefix) as client:
+        await client.ensure_topics([TopicSpec("table", 1, compacted=True, compaction_lag_ms=0, tombstone_ms=0)])
+        await _set(kafka, prefix + "table", {"segment.ms": "100", "min.cleanable.dirty.ratio": "0.001"})
+        for round_ in range(5):
+            await client.publish([Message("table", f"k{i}".encode(), f"{round_}".encode()) for i in range(100)])
+            await asyncio.sleep(0.15)  # so that the next record begins a new segment
+        await client.publish([Message("table", f"k{i}".encode(), None) for i in range(50)])
+        expected = {f"k{i}".encode(): b"4" for i in range(50, 100)}
+        deadline = time.monotonic() + 60
+        while True:
+            left = [record async for record in client.read("table")]
+            assert {key: record.value for key, record in (await client.latest("table")).items()} == expected
+            if len(left) < 250:
+                break
+            assert time.monotonic() < deadline, f"Kafka keeps {len(left)} records"
+            await client.publish([Message("table", b"k0", None)])  # a new segment, so that the last may be compacted
+            await asyncio.sleep(0.3)
+        assert (await client.end_offsets("table"))[0] >= 550
+
+
+@pytest.mark.kafka
+async def test_tls_and_password(kafka_of: Callable[..., KafkaCluster], tmp_path: Path) -> None:
+    cluster = kafka_of(secured=True)
+    url = f"kafka://{cluster.secure_bootstrap}"
+    good = Security("SASL_SSL", "SCRAM-SHA-512", SCRAM_USER, SCRAM_PASSWORD, ca_file=cluster.ca_file)
+    async with open_client(url, security=good) as client:
+        await client.ensure_topics([TopicSpec("t", 1)])
+        await client.publish([Message("t", b"k", b"secret")])
+        assert [record.value async for record in client.read("t")] == [b"secret"]
+
+    for bad, expected in (
+        (replace(good, password="wrong"), "refuses the user name or password"),
+        (replace(good, ca_file=None), "no TLS connection: self-signed certificate"),
+        (replace(good, protocol="PLAINTEXT"), "the connection failed|no answer"),
+    ):
+        with pytest.raises(LogUnavailable, match=expected) as error:
+            await open_client(url, security=bad, timeout_seconds=3)
+        assert "wrong" not in str(error.value)
+        assert SCRAM_PASSWORD not in str(error.value) + repr(bad)
+    with pytest.raises(LogUnavailable, match=r"TLS: cannot use .*absent\.pem"):
+        await open_client(url, security=replace(good, ca_file=tmp_path / "absent.pem"))
+
+
+@pytest.mark.kafka
+async def test_a_hanging_broker_is_reported_in_time_and_publishing_goes_on_when_it_is_back(
+    kafka_of: Callable[..., KafkaCluster],
+) -> None:
+    cluster = kafka_of()
+    client = KafkaClient(bootstrap_servers(cluster.url), timeout_seconds=3, delivery_seconds=1)
+    async with client:
+        await client.ensure_topics([TopicSpec("t", 1)])
+        await client.publish([Message("t", b"before", b"")])
+        cluster.stop(0)
+        with pytest.raises(LogUnavailable, match=r"not acknowledged 1 record\(s\) within 1 s; some of them may"):
+            await client.publish([Message("t", b"during", b"")])
+        with pytest.raises(LogUnavailable):
+            await client.end_offsets("t")
+        cluster.resume(0)
+        cluster.wait()
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    await client.publish([Message("t", b"after", b"")])
+                    break
+                except LogUnavailable:
+                    await asyncio.sleep(0.1)
+        keys = [record.key async for record in client.read("t")]
+        assert keys[0] == b"before"
+        assert keys[-1] == b"after"
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+async def test_killing_a_broker_of_three_loses_and_doubles_nothing(kafka_of: Callable[..., KafkaCluster]) -> None:
+    cluster = kafka_of(nodes=3)
+    async with open_client(cluster.url, timeout_seconds=10) as client:
+        await client.ensure_topics([TopicSpec("t", 3)])
+        acknowledged: dict[tuple[int, int], bytes] = {}
+        killed = False
+        for i in range(300):
+            if i == 100:
+                await asyncio.to_thread(cluster.kill, 0)
+                killed = True
+            keys = [f"{i}-{j}".encode() for j in range(5)]
+            positions = await client.publish([Message("t", key, b"") for key in keys])
+            acknowledged |= dict(zip(positions, keys, strict=True))
+        assert killed
+        found = {(r.partition, r.offset): r.key async for r in client.read("t")}
+    assert found == acknowledged
+    assert len(found) == 1_500
+
+
+async def test_a_client_that_was_not_opened_says_so() -> None:
+    client = KafkaClient(["127.0.0.1:9"])
+    with pytest.raises(LogError, match="not open"):
+        await client.partitions("t")
+    await client.close()

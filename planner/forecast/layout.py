@@ -75,7 +75,7 @@ def lay_out(items: tuple[str, ...], site: str, catalogue: Catalogue, rows: Rows)
         for row, entity in enumerate(entities)
         if entity.counted_in == "mL"
     ]
-    amounts = [contents[c].amounts[_first_item(catalogue, site, c, contents[c].amounts)] for c in components]
+    amounts = [contents[c].amounts[_first_item(catalogue, site, c, entities)] for c in components]
     return Layout(
         items=items,
         picked=_pick(rows, [("item", item) for item in items]),
@@ -93,7 +93,8 @@ def _pick(rows: Rows, slots: Sequence[Slot | Key]) -> Picked:
     return Picked(numbers, np.flatnonzero(numbers < 0))
 
 
-def _first_item(catalogue: Catalogue, site: str, component: str, amounts: dict[str, float]) -> str:
-    """The site's first choice among the component's own items (it may be filled by another component's)."""
+def _first_item(catalogue: Catalogue, site: str, component: str, entities: list[Item]) -> str:
+    """The site's first choice for the component among ``entities``, of which some are the component's."""
+    own = [entity.id for entity in entities if entity.component == component]
     chosen = (choice.item for choice in catalogue.choices(site, component))
-    return next((item for item in chosen if item in amounts), min(amounts))
+    return next((item for item in chosen if item in own), own[0])

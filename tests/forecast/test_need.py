@@ -121,6 +121,14 @@ def test_firm_moments_against_enumeration() -> None:
     assert need.totals.firm_variance[at, 14] > together + 0.6
 
 
+def test_a_component_is_counted_in_the_containers_that_are_used() -> None:
+    state = SiteState(SITE)
+    receive(state, BAG, "A", 1, date(2027, 1, 1))
+    need = fresh(state, PLAIN)
+    assert need.totals is not None
+    assert need.totals.scale[need.totals.keys.index(("component", "magnesium"))] == 2000  # no vial anywhere
+
+
 def test_arrived_sessions_take_place() -> None:
     state = SiteState(SITE)
     book(state, MONDAY, PROFILES[0], 3, arrived=1)

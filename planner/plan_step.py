@@ -1,9 +1,8 @@
 """The step of ``plan``: requirements, stock, orders, actions and time into forecasts, alerts and proposals by site.
 
 A chunk is folded event by event; then the sites it touched are *reviewed*: need, projection, alerts, proposals, once
-for all that the chunk changed. Forecasts wait until they are asked for (``due``). In a backlog reviews are rationed to
-one for every ``RECORDS_PER_REVIEW`` records, those that wait longest first, so that the cost of an event stays
-bounded and no site is starved; when nothing more waits, all are made up.
+for all that the chunk changed. Forecasts wait until they are asked for (``due``). In a backlog both are rationed (see
+``planner.plan.queue``); when nothing more waits, all are made up.
 
 What comes from where:
 
@@ -32,9 +31,11 @@ from planner.catalogue_records import BUNDLES, read_catalogue
 from planner.events.control import ALERT_ACTIONS, CLOCK_EVENTS, Acknowledged, AlertAction, AlertOrdered, Closed, Snoozed
 from planner.events.orders import ORDER_EVENTS, Confirmed, Delivered, OrderCancelled, OrderEvent, Placed
 from planner.events.stock import STOCK_EVENTS, StockEvent
+from planner.explain.model import Explanation
 from planner.forecast.outlook import Outlook
 from planner.forecast.priors import PriorModel
 from planner.messages import AlertState, OutcomeStatus, RequirementStated, RequirementUsed, RequirementWithdrawn
+from planner.plan.queue import SiteQueue
 from planner.plan.requirements import RequirementReader
 from planner.plan.site import NEVER, PlannedSite, alert_entry
 from planner.records import DeadLetter, check_key, dead_letter_message, dead_letter_outcome, decode, outcome_message
@@ -47,10 +48,7 @@ from planner.site.orders import apply_order
 from planner.site.state import SiteState
 from planner.site.stock import apply_stock
 from planner.step import Effects, Entries, Message, Record
-
-RECORDS_PER_REVIEW = 64
-SITES_PER_DUE = 32
-"""Sites whose forecasts one call of ``due`` publishes at most; the others follow with the next ones."""
+from planner.why import explain
 
 CLOCK_ENTRY = b"clock"
 CATALOGUE_ENTRY = b"catalogue"
@@ -78,13 +76,9 @@ class PlanStep:
         self._by_events = clock == "event"
         self._model = PriorModel(self.catalogue)
         self._planned: dict[str, PlannedSite] = {}
-        self._waiting: dict[str, None] = {}
-        """Sites to review, longest waiting first."""
-        self._due: dict[str, None] = {}
-        """Sites with forecasts to publish, longest waiting first."""
+        self._queue = SiteQueue()
         self._written: dict[str, None] = {}
         """Sites with entries to write, in the order in which the chunk touched them."""
-        self._budget = 0.0
         self._wake: datetime = NEVER
         self._reader = RequirementReader()
         self._handlers: Final[dict[str, Callable[[Record, Effects], None]]] = {
@@ -109,8 +103,9 @@ class PlanStep:
             site: PlannedSite(state, self.catalogue, self._model)
             for site, state in sorted(restore_sites(entries.scan(b"")).items())
         }
-        self._waiting = dict.fromkeys(self._planned)
-        self._due = dict.fromkeys(self._planned)
+        self._queue = SiteQueue()
+        self._queue.reviews |= dict.fromkeys(self._planned)
+        self._queue.forecasts |= dict.fromkeys(self._planned)
         self._written = {}
         # the first instant told makes every site find out when it is to be woken next
         self._wake = EARLIEST
@@ -121,7 +116,10 @@ class PlanStep:
         now = self.now
         for record in chunk:
             self._handlers[record.topic](record, effects)
-        self._review_waiting(len(chunk), effects, caught_up=caught_up)
+        self._queue.folded(chunk[0].topic if chunk else None, len(chunk), caught_up=caught_up)
+        if self.now is not None:
+            for site in self._queue.next_reviews():
+                self._review(self._planned[site], effects)
         for site in self._written:
             planned = self._planned[site]
             effects.writes.update(take_writes(planned.state, planned.touched))
@@ -135,8 +133,7 @@ class PlanStep:
         messages: list[Message] = []
         if self.now is None:
             return messages
-        for site in list(self._due)[:SITES_PER_DUE]:
-            del self._due[site]
+        for site in self._queue.next_forecasts():
             planned = self._planned[site]
             if planned.has_due:
                 messages += planned.take_due(self.now)
@@ -161,15 +158,28 @@ class PlanStep:
         planned = self._planned[site]
         outlook = planned.look(self.now)
         if planned.has_due:
-            self._due[site] = None
+            self._queue.forecasts[site] = None
         return outlook
+
+    def explain(self, site: str, item: str, alert_id: str | None = None) -> Explanation:
+        """Why there is an alert about an item at a site, or why there is none.
+
+        Raises:
+            KeyError, ValueError: as ``outlook``.
+            Refused: ``unknown-item``, ``unknown-alert``.
+        """
+        outlook = self.outlook(site)
+        if self.now is None:
+            raise ValueError("now: no clock event has been seen")
+        state = self._planned[site].state
+        return explain(state, self.catalogue, outlook, item, self.now, alert_id=alert_id, model=self._model)
 
     def gauges(self) -> dict[str, float]:
         """What is worth watching, by name: counts as they are now."""
         states = [planned.state for planned in self._planned.values()]
         return {
             "sites": len(states),
-            "sites_waiting": len(self._waiting),
+            "sites_waiting": len(self._queue.reviews),
             "bookings_live": sum(len(ids) for state in states for ids in state.by_day.values()),
             "bookings_unsettled": sum(state.unsettled for state in states),
             "alerts_open": sum(
@@ -183,14 +193,19 @@ class PlanStep:
 
     def _fold_requirement(self, record: Record, effects: Effects) -> None:
         read = self._reader.read(record)
+        if not isinstance(read, DeadLetter):
+            try:
+                # ``expand`` has seen to it; what else wrote this must not stop the partition
+                occurred_at = believed("occurred_at", read.message.occurred_at)
+            except Refused as refused:
+                read = DeadLetter(refused.reason, refused.detail)
         if isinstance(read, DeadLetter):
             effects.messages.append(dead_letter_message(record, read))
             effects.counts["requirements_unreadable"] += 1
             return
         message = read.message
         if self._by_events:
-            # in UTC and within bounds: ``expand`` has seen to it
-            self._advance(message.occurred_at.astimezone(UTC), effects)
+            self._advance(occurred_at, effects)
         planned = self._site(message.site)
         touched = planned.touched
         touched.events += 1
@@ -239,9 +254,9 @@ class PlanStep:
         detail: str | None = None
         try:
             check_key(record, event.site, "site")
-            believed("occurred_at", event.occurred_at)
+            occurred_at = believed("occurred_at", event.occurred_at)
             if self._by_events:
-                self._advance(event.occurred_at, effects)
+                self._advance(occurred_at, effects)
             known = self._planned.get(event.site)
             if known is not None and event.event_id in known.state.seen:
                 status, reason = OutcomeStatus.DUPLICATE, "same-event"
@@ -384,26 +399,14 @@ class PlanStep:
         """Something of the site is to be written, reviewed and published."""
         site = planned.state.site
         self._written[site] = None
-        self._waiting[site] = None
+        self._queue.reviews[site] = None
         planned.hasten()
         if planned.wake is not None and planned.wake < self._wake:
             self._wake = planned.wake
 
-    def _review_waiting(self, records: int, effects: Effects, *, caught_up: bool) -> None:
-        if self.now is None or not self._waiting:
-            return
-        self._budget += records / RECORDS_PER_REVIEW
-        for site in list(self._waiting):
-            if not caught_up:
-                if self._budget < 1:
-                    return
-                self._budget -= 1
-            self._review(self._planned[site], effects)
-        self._budget = 0.0
-
     def _review(self, planned: PlannedSite, effects: Effects) -> None:
         site = planned.state.site
-        self._waiting.pop(site, None)
+        self._queue.reviews.pop(site, None)
         if self.now is None or not planned.known:
             return
         effects.counts["reviews"] += 1
@@ -415,4 +418,4 @@ class PlanStep:
         if planned.wake is not None and planned.wake < self._wake:
             self._wake = planned.wake
         if planned.has_due:
-            self._due[site] = None
+            self._queue.forecasts[site] = None

@@ -48,7 +48,19 @@ def alert_entry(site: str, alert_id: str) -> bytes:
 class PlannedSite:
     """A site of one partition. ``need`` and ``outlook`` are caches that can be built again at any time."""
 
-    __slots__ = ("_due", "_due_all", "_model", "_need", "_outlook", "_stale", "catalogue", "known", "state", "touched", "wake")
+    __slots__ = (
+        "_due",
+        "_due_all",
+        "_model",
+        "_need",
+        "_outlook",
+        "_stale",
+        "catalogue",
+        "known",
+        "state",
+        "touched",
+        "wake",
+    )
 
     def __init__(self, state: SiteState, catalogue: Catalogue, model: DemandModel) -> None:
         self.state = state

@@ -1,0 +1,70 @@
+"""Which sites wait to be reviewed and to have their forecasts published, and how many are let through now.
+
+When nothing more waits on any topic, all are. In a backlog one review is let through for every
+``RECORDS_PER_REVIEW`` records folded and one site's forecasts for every ``RECORDS_PER_FORECASTS``, those that wait
+longest first: so the cost of a record stays bounded, however many sites there are, and no site is starved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+RECORDS_PER_REVIEW = 64
+RECORDS_PER_FORECASTS = 512
+SITES_PER_PUBLICATION = 32
+"""Sites whose forecasts are let through at once, so that the publication does not hold up what comes in."""
+PATIENCE_CHUNKS = 8
+"""A topic that was behind, and of which nothing came in so many chunks of others, is not behind any more."""
+
+
+class SiteQueue:
+    """The sites of one partition that wait; each once, longest waiting first."""
+
+    def __init__(self) -> None:
+        self.reviews: dict[str, None] = {}
+        self.forecasts: dict[str, None] = {}
+        self._behind: dict[str, int] = {}
+        self._reviews_allowed = 0.0
+        self._forecasts_allowed = 0.0
+
+    def folded(self, topic: str | None, records: int, *, caught_up: bool) -> None:
+        """A chunk of a topic was folded; ``caught_up``: nothing more waits behind it. No topic: none is behind."""
+        self._behind = {name: left - 1 for name, left in self._behind.items() if left > 1}
+        if topic is None:
+            self._behind.clear()
+        elif caught_up:
+            self._behind.pop(topic, None)
+        else:
+            self._behind[topic] = PATIENCE_CHUNKS
+        if self._behind:
+            self._reviews_allowed += records / RECORDS_PER_REVIEW
+            self._forecasts_allowed += records / RECORDS_PER_FORECASTS
+
+    @property
+    def in_backlog(self) -> bool:
+        return bool(self._behind)
+
+    def next_reviews(self) -> Iterator[str]:
+        """Sites to review now; each leaves the queue as it is given out."""
+        for site in list(self.reviews):
+            if self.in_backlog:
+                if self._reviews_allowed < 1:
+                    return
+                self._reviews_allowed -= 1
+            self.reviews.pop(site, None)
+            yield site
+        # what was not needed is not saved up
+        self._reviews_allowed = 0.0
+
+    def next_forecasts(self) -> list[str]:
+        """Sites to publish the forecasts of now; they leave the queue."""
+        most = SITES_PER_PUBLICATION
+        if self.in_backlog:
+            most = min(most, int(self._forecasts_allowed))
+            self._forecasts_allowed -= most
+        chosen = list(self.forecasts)[:most]
+        for site in chosen:
+            del self.forecasts[site]
+        if not self.forecasts:
+            self._forecasts_allowed = 0.0
+        return chosen

@@ -10,7 +10,10 @@ there is no second copy. ``garbage`` lists records that may go, by the time from
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
+import stat
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal
@@ -101,20 +104,26 @@ def connect(
 
 
 def _look_at(path: Path, *, create: bool) -> None:
-    """Errors that SQLite would name less well."""
+    """Errors that SQLite would name less well.
+
+    Without opening the file: closing it again would drop every lock that SQLite has on it anywhere in this process
+    (POSIX locks belong to the process), and the next process to close the log would delete the WAL that we still use.
+    See sqlite.org/howtocorrupt.html, 2.2.
+    """
     try:
         if create:
             path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("rb") as file:
-            head = file.read(16)
+        mode = path.stat().st_mode
     except FileNotFoundError:
         if create:
             return
         raise LogUnavailable(f"{path}: there is no log yet; a worker makes it (planner run)") from None
     except OSError as error:
         raise LogUnavailable(f"{path}: cannot be opened: {error.strerror}") from error
-    if head and head != b"SQLite format 3\0":
-        raise NotALog(f"{path}: not a planner's log but some other file (it begins with {head!r})")
+    if not stat.S_ISREG(mode):
+        raise LogUnavailable(f"{path}: cannot be opened: not a file")
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise LogUnavailable(f"{path}: cannot be opened: {os.strerror(errno.EACCES)}")
 
 
 def _check_identity(connection: sqlite3.Connection, path: Path) -> bool:

@@ -210,25 +210,25 @@ def _by_search(mean: Floats, dispersion: Floats, levels: Floats) -> Floats:
     sd = np.sqrt(mean * dispersion)
     skew = (2 * dispersion - 1) / sd
     excess = (6 * dispersion * (dispersion - 1) + 1) / (sd * sd)
-    z = special.ndtri(levels)[:, None]
-    deviate = z + (z * z - 1) * skew / 6 + (z**3 - 3 * z) * excess / 24 - (2 * z**3 - 5 * z) * skew * skew / 36
-    guess = np.maximum(np.ceil(mean + sd * deviate - 0.5), 0.0).ravel()
-    m, d = np.tile(mean, levels.size), np.tile(dispersion, levels.size)
-    level = np.repeat(levels, mean.size) - _TIE
-    rising = _cdf(m, d, guess) < level
-    _walk(guess, np.flatnonzero(rising), m, d, level, step=1.0)
-    _walk(guess, np.flatnonzero(~rising & (guess > 0)), m, d, level, step=-1.0)
-    result: Floats = guess.reshape(levels.size, mean.size)
+    result = np.empty((levels.size, mean.size))
+    for at, level in enumerate(levels):  # one level at a time: its arrays stay in the processor's cache
+        z = special.ndtri(level)
+        deviate = z + (z * z - 1) * skew / 6 + (z**3 - 3 * z) * excess / 24 - (2 * z**3 - 5 * z) * skew * skew / 36
+        guess = np.maximum(np.ceil(mean + sd * deviate - 0.5), 0.0)
+        rising = _cdf(mean, dispersion, guess) < level - _TIE
+        _walk(guess, np.flatnonzero(rising), mean, dispersion, level - _TIE, step=1.0)
+        _walk(guess, np.flatnonzero(~rising & (guess > 0)), mean, dispersion, level - _TIE, step=-1.0)
+        result[at] = guess
     return result
 
 
-def _walk(guess: Floats, at: npt.NDArray[np.intp], m: Floats, d: Floats, level: Floats, *, step: float) -> None:
+def _walk(guess: Floats, at: npt.NDArray[np.intp], m: Floats, d: Floats, level: float, *, step: float) -> None:
     """Move ``guess[at]``, in place, by ``step`` until it is the smallest that reaches its level."""
     while at.size:
         # rising: stop at the first that reaches it; falling: go on while the one below reaches it too
         at = at[guess[at] + min(step, 0.0) >= 0]
         candidate = guess[at] + step
-        reaches = _cdf(m[at], d[at], candidate) >= level[at]
+        reaches = _cdf(m[at], d[at], candidate) >= level
         if step > 0:
             guess[at] = candidate
             at = at[~reaches]

@@ -79,7 +79,7 @@ def demo(ctx: click.Context, *, seed: int | None, weeks: int, seconds: float, da
             wait_for(played.run(each_day if refresh is None else lambda _day: None, refresh))
     except (WorkerFailed, NoAnswer) as error:
         raise Failure(plain(error), f"The worker's own words are in {directory / 'worker.log'}.") from error
-    show(console, summary(played, f"{_program()} --broker {played.broker_url}", PREFIX))
+    show(console, *summary(played, f"{_program()} --broker {played.broker_url}", PREFIX))
 
 
 def _directory(data: Path | None) -> Path:

@@ -13,8 +13,8 @@ from planner.messages import Alert, AlertState, Forecast, Proposal
 from planner.step import Record
 from planner.topics import composed_key
 
-FEED_LENGTH = 14
-BOOKINGS_LENGTH = 8
+FEED_LENGTH = 18
+BOOKINGS_LENGTH = 12
 ITEMS_SHOWN = 3
 
 
@@ -88,8 +88,9 @@ class Board:
         kind = str(message["type"]).removeprefix("requirement.")
         self.requirements[kind] += 1
         booking = str(message["booking_id"])
-        if kind != "stated":
-            self.bookings.append(f"{booking}  {message.get('reason') or 'took place'}")
+        if kind == "withdrawn":
+            self.bookings.append(f"{booking}  {message.get('reason')}: needs nothing any more")
+        if kind != "stated" or message.get("status") == "arrived":
             return
         lines = message["lines"]
         if not isinstance(lines, list):

@@ -44,7 +44,7 @@ class Demo:
     def __init__(self, catalogue: Catalogue, directory: Path, seed: int, *, weeks: int, seconds: float) -> None:
         self.season: Season = season(catalogue, seed, weeks=weeks)
         self.world = World(catalogue, self.season)
-        self.board = Board(seed, self.season.days, self.season.first_day, tracked(catalogue, self.season))
+        self.board = Board(seed, self.season.days, self.season.first_day, tracked(catalogue, self.world))
         self.database = directory / "planner.db"
         self.broker_url = f"sqlite:///{self.database}"
         self._log_file = directory / "worker.log"
@@ -87,7 +87,13 @@ class Demo:
         if day >= self.season.first_day:
             orders = self.world.pharmacy(noon, list(self.board.proposals.values()), self.board.standing())
             await self._send(client, worker, orders)
-        await self._send(client, worker, [event for event in events if _instant(event) >= noon])
+        counts = [event for event in events if event["type"] == "stock.counted"]
+        await self._send(client, worker, [e for e in events if _instant(e) >= noon and e not in counts])
+        if counts:
+            # A day takes half a second here. Sessions reach the shelves through two agents, counts through one: without
+            # waiting, the evening's count would be read before the day's sessions.
+            await self._drained(client, worker)
+            await self._send(client, worker, counts)
 
     async def _send(self, client: LogClient, worker: WorkerProcess, events: Sequence[Event]) -> None:
         """Publish events and wait until each has its outcome."""
@@ -198,13 +204,15 @@ async def _repeat(refresh: Callable[[], None]) -> None:
         await asyncio.sleep(1 / REFRESHES_PER_S)
 
 
-def tracked(catalogue: Catalogue, played: Season) -> tuple[tuple[str, str], ...]:
-    """(site, item) to show: what each site prefers of a few components that matter."""
+def tracked(catalogue: Catalogue, world: World) -> tuple[tuple[str, str], ...]:
+    """(site, item) to show: of a few components that matter, the item that each site uses most."""
     found = []
-    for site in played.sites:
+    for site in world.season.sites:
+        use = world.expected_use(site)
         for component in TRACKED_COMPONENTS:
-            if component in catalogue.components:
-                found.append((site, catalogue.choices(site, component)[0].item))
+            items = [item for item in use if catalogue.items[item].component == component]
+            if items:
+                found.append((site, max(items, key=lambda item: use[item])))
     return tuple(found)
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.console import Group, RenderableType
 from rich.text import Text
 
 from planner.messages import Alert, AlertKind, AlertState
 from streams.cli.tables import plain
 from streams.demo.driver import Demo
-from streams.demo.view import summary_table
 from streams.demo.world import ALLOCATED_COMPONENT, RECALLED_COMPONENT
 
 ALERTS_ASKED_MAX = 6
@@ -23,14 +21,17 @@ KINDS = (
 )
 
 
-def summary(played: Demo, program: str, prefix: str) -> RenderableType:
+def summary(played: Demo, program: str, prefix: str) -> list[Text]:
     """What happened, and how to ask about it; ``program`` is how the command line is called with this log."""
     if prefix != "planner.":
         program = f"{program} --prefix {prefix}"
     heading = Text(f"A season of {played.season.days // 7} weeks, seed {played.season.seed}", style="bold")
     story = [Text(f"{day:%d %b}: {plain(text)}") for day, text in played.world.story.captions]
-    rows = list(_rows(played, program))
-    return Group(Text(""), heading, *story, summary_table(rows), Text(f"The log is kept: {played.database}"))
+    lines = [Text(""), heading, *story, Text("Each figure, and the command that asks about it:")]
+    for name, value, command in _rows(played, program):
+        lines.append(Text.assemble((f"  {plain(name)}: ", ""), (plain(value), "bold")))
+        lines.append(Text(f"      {plain(command)}", style="cyan"))
+    return [*lines, Text(f"The log is kept in {plain(played.database)}")]
 
 
 def _rows(played: Demo, program: str) -> Iterator[tuple[str, str, str]]:

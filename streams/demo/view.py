@@ -13,12 +13,12 @@ from rich.text import Text
 
 from planner.messages import AlertState
 from planner.topics import composed_key
-from streams.cli.tables import SEVERITY_STYLES, cell, number, percent, plain, risk_style, sparkline, table
+from streams.cli.tables import SEVERITY_STYLES, cell, number, percent, plain, risk_style, sparkline
 from streams.demo.board import Board, Change
 
 MARKS = {"raised": "▲", "resolved": "✔", "acknowledged": "·", "ordered": "·"}
 WEEK = 7
-DAYS_SHOWN = 28
+DAYS_SHOWN = 21
 
 
 def live(board: Board) -> RenderableType:
@@ -68,6 +68,7 @@ def _forecasts(board: Board) -> Panel:
         for value, bar in zip(shown, sparkline(shown), strict=True):
             usable.append(bar if value >= 0 else "×", style="green" if value >= 0 else "red")
         risk = None if forecast.risk is None else forecast.risk[WEEK - 1]
+        last = forecast.last_safe_order_date
         need = number(sum(forecast.mean[:WEEK]), 0)
         made.add_row(
             cell(site),
@@ -76,9 +77,9 @@ def _forecasts(board: Board) -> Panel:
             cell(need),
             usable,
             cell(percent(risk), risk_style(risk)),
-            cell(forecast.last_safe_order_date),
+            cell(f"{last:%d %b}" if last is not None else ""),
         )
-    return Panel(made, title="forecasts: stock usable over the next 28 days (× expected to be short)")
+    return Panel(made, title="forecasts: stock usable over the next 21 days (× expected to be short)")
 
 
 def _alerts(board: Board) -> Panel:
@@ -120,11 +121,3 @@ def week_line(board: Board, completed: int) -> str:
         f"{board.today}  {board.sent:,} events, {board.outcomes['applied']:,} applied; {completed:,} sessions;"
         f" {board.raised.total():,} alerts raised, {board.resolved.total():,} resolved, standing: {alerts}"
     )
-
-
-def summary_table(rows: list[tuple[str, str, str]]) -> Table:
-    """Figures of the season, each with the command that explains it."""
-    made = table("figure", "so much", "ask why")
-    for name, value, command in rows:
-        made.add_row(cell(name), cell(value, "bold"), cell(command, "cyan"))
-    return made

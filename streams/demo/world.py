@@ -33,6 +33,8 @@ ACTUAL_USE_TOLD_SHARE = 0.95
 SHELF_LIFE_SEEN = 0.6
 """Share of an item's shelf life that a delivered lot still has, about."""
 COUNT_WEEKDAY = 4
+COUNTED_AT = time(22, 30)
+"""After the last session has ended, so that a count and the book mean the same."""
 COUNTED_ITEMS = 6
 MISCOUNT_WEEK = 4
 MISCOUNT = 0.15
@@ -100,7 +102,7 @@ class World:
         """Receipts that fill the shelves: some weeks of expected use, and the emergency stock."""
         events = []
         for site in self.season.sites:
-            wanted = self._expected_use(site)
+            wanted = self.expected_use(site)
             at = datetime.combine(self.season.eve, time(8, 0), self.catalogue.zone(site))
             for item_id in sorted(wanted):
                 item = self.catalogue.items[item_id]
@@ -112,7 +114,7 @@ class World:
                 events.append(self._received(site, item_id, at, self._shelf(site, item_id)[-1]))
         return events
 
-    def _expected_use(self, site: str) -> dict[str, float]:
+    def expected_use(self, site: str) -> dict[str, float]:
         """item → containers of ``OPENING_DAYS`` days, and par stock."""
         entry = self.catalogue.sites[site]
         wanted: dict[str, float] = {}
@@ -229,7 +231,7 @@ class World:
 
     def _count(self, site: str, day: date, week: int) -> list[Event]:
         """A few items are counted at the end of the week; once, at one site, some are missing."""
-        at = datetime.combine(day, time(17, 30), self.catalogue.zone(site))
+        at = datetime.combine(day, COUNTED_AT, self.catalogue.zone(site))
         items = sorted(item for (of, item), lots in self._shelves.items() if of == site and lots)
         items = [item for item in items if self.catalogue.items[item].use is not ContainerUse.MULTI_DOSE]
         events = []

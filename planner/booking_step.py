@@ -18,7 +18,7 @@ import orjson
 
 from planner.base import Model
 from planner.booking.adoption import Adoption, restate
-from planner.booking.apply import apply_event, instant_text
+from planner.booking.apply import apply_event
 from planner.booking.ledger import Ledger
 from planner.booking.row import BookingRow
 from planner.booking.rules import believed
@@ -109,7 +109,7 @@ class BookingStep:
         for record in chunk:
             self._fold_booking(record, ledger)
         if self.now is not None and self.now != before:
-            ledger.page.writes[CLOCK_ENTRY] = orjson.dumps(instant_text(self.now))
+            ledger.page.writes[CLOCK_ENTRY] = orjson.dumps(self.now, option=orjson.OPT_UTC_Z)
         yield ledger.turn_page(more=False)
 
     def due(self) -> list[Message]:
@@ -183,7 +183,7 @@ class BookingStep:
             page.messages += self._ticks(hour)
 
     def _ticks(self, hour: datetime) -> list[Message]:
-        text = instant_text(hour)
+        text = f"{hour:%Y-%m-%dT%H:00:00}Z"
         body = orjson.dumps(
             {
                 "schema_version": 1,

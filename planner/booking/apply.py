@@ -62,11 +62,6 @@ class Resolved(NamedTuple):
     stated: Stated
 
 
-def instant_text(instant: datetime) -> str:
-    """An instant (in UTC) as it travels."""
-    return instant.isoformat()[: -len("+00:00")] + "Z"
-
-
 def resolve(expander: Expander, wanted: Wanted) -> Resolved:
     """Find the protocol's version of the day and expand it.
 
@@ -255,14 +250,20 @@ def _of_amended(event: Amended, row: BookingRow) -> Wanted:
 
 
 def wanted_of(row: BookingRow) -> Wanted:
-    """What the booking asked for last."""
-    return Wanted(row.site, row.protocol, row.starts_at, row.parameters, row.overrides, row.series_id)
+    """What the booking asked for last.
+
+    Raises:
+        ValueError: nothing but a cancellation is known of it (the rules let no such row come here).
+    """
+    if row.start is None:
+        raise ValueError("a cancellation that waits for its booking asks for nothing")
+    return Wanted(row.site, row.protocol, row.start, row.parameters, row.overrides, row.series_id)
 
 
 def _take_over(row: BookingRow, wanted: Wanted) -> None:
     row.site = wanted.site
     row.protocol = wanted.protocol
-    row.start = instant_text(wanted.start)
+    row.start = wanted.start
     row.parameters = wanted.parameters
     row.overrides = wanted.overrides
     row.series_id = wanted.series_id

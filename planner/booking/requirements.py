@@ -54,7 +54,8 @@ def stated(row: BookingRow, cause: Cause, lines: bytes, status: Literal["booked"
     body["day"] = date.fromordinal(row.day)
     body["series"] = row.series_id is not None
     # both are JSON objects: the members of the second continue the first
-    return Message("requirements", row.site.encode(), b"%b,%b" % (orjson.dumps(body, option=_IN_UTC)[:-1], lines[1:]))
+    head = memoryview(orjson.dumps(body, option=_IN_UTC))
+    return Message("requirements", row.site.encode(), b",".join((head[:-1], memoryview(lines)[1:])))
 
 
 def withdrawn(row: BookingRow, cause: Cause, reason: Literal["moved", "cancelled", "missed"]) -> Message:

@@ -49,7 +49,7 @@ class BookingRow:
     """A booking as its events left it. Mutable; owned by the step.
 
     ``version``: of the last event applied. ``revision``: of the last requirement message, 0 if none. ``start``: in
-    UTC. ``day``: ordinal of the site's day. ``lines_id``: digest of the lines last stated (see ``lines_key``).
+    UTC; None while a cancellation waits. ``day``: ordinal of the site's day. ``lines_id``: digest of the lines last stated (see ``lines_key``).
     """
 
     status: Status
@@ -57,7 +57,7 @@ class BookingRow:
     revision: int = 0
     site: str = ""
     protocol: str = ""
-    start: str = ""
+    start: datetime | None = None
     day: int = 0
     parameters: Parameters = _NO_PARAMETERS
     overrides: tuple[Override, ...] = ()
@@ -71,10 +71,6 @@ class BookingRow:
         self.event_ids.append(event_id)
         if len(self.event_ids) > EVENT_IDS_MOST:
             del self.event_ids[0]
-
-    @property
-    def starts_at(self) -> datetime:
-        return datetime.fromisoformat(self.start)
 
     def encode(self) -> bytes:
         parameters = self.parameters
@@ -96,7 +92,8 @@ class BookingRow:
                 self.catalogue_version,
                 self.lines_id,
                 self.event_ids,
-            ]
+            ],
+            option=orjson.OPT_UTC_Z,
         )
 
     @classmethod
@@ -117,7 +114,7 @@ class BookingRow:
             revision,
             site,
             protocol,
-            start,
+            None if start is None else datetime.fromisoformat(start),
             day,
             _parameters(weight, hours),
             _OVERRIDES.validate_python(overrides) if overrides else (),

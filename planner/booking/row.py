@@ -49,7 +49,8 @@ class BookingRow:
     """A booking as its events left it. Mutable; owned by the step.
 
     ``version``: of the last event applied. ``revision``: of the last requirement message, 0 if none. ``start``: in
-    UTC; None while a cancellation waits. ``day``: ordinal of the site's day. ``lines_id``: digest of the lines last stated (see ``lines_key``).
+    UTC; None while a cancellation waits. ``day``: ordinal of the site's day. ``lines_id``: digest of the lines last
+    stated (see ``lines_key``).
     """
 
     status: Status

@@ -241,6 +241,11 @@ def test_the_table_is_the_state_and_what_is_published_is_its_plan(history: Histo
         for alert in state.alerts.values():
             published = world.last["alerts", alert.alert_id.encode()]
             assert orjson.loads(published)["revision"] == alert.revision
+    current = {alert.alert_id for state in world.step.sites.values() for alert in state.alerts.values()}
+    for (topic, _), value in world.last.items():
+        body = orjson.loads(value)
+        if topic == "alerts" and body["alert_id"] not in current:
+            assert body["state"] == "resolved", "an earlier episode that nothing will ever resolve"
 
 
 @given(histories, st.integers(0, 2**32))

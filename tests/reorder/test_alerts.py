@@ -139,6 +139,20 @@ def test_a_smaller_or_later_session_may_still_be_reached() -> None:
     assert "1 booked session is not reached on Tue 17 Nov 2026 09:00 (B)" in found.summary
 
 
+def test_when_the_last_safe_chance_passes_it_is_said_once() -> None:
+    """Poisson 7 on Thursday, 10 there: risk .099, not critical. Monday's order was the last to come by Thursday."""
+    state = site(magnesium_vial=10)
+    need = {MAGNESIUM: [0, 0, 0, 7.0]}
+    review(state, CLINIC, outlook(state, MONDAY, need), NOW, "e1")
+    late = review(state, CLINIC, outlook(state, MONDAY, need), at(MONDAY, "16:01"), "tick")
+    assert [(a.revision, a.severity, a.order_by, a.state) for a in late] == [(2, "warning", MONDAY, AlertState.OPEN)]
+    assert "by Tue 17 Nov 2026 16:00 (the last safe day was Mon 16 Nov 2026)" in late[0].summary
+    tuesday = MONDAY + timedelta(days=1)
+    for clock in ("09:00", "16:30"):
+        seen = outlook(state, tuesday, {MAGNESIUM: [0, 0, 7.0]})
+        assert not review(state, CLINIC, seen, at(tuesday, clock), "tick")
+
+
 def test_a_controlled_item_says_so() -> None:
     alerts = review(SiteState(SITE), CLINIC, outlook(site(), MONDAY, {KETAMINE: 1.0}), NOW, "e1", [KETAMINE])
     assert {a.controlled for a in alerts} == {True}

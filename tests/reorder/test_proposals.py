@@ -25,6 +25,7 @@ from tests.reorder.clinic import (
     MAGNESIUM,
     MONDAY,
     SITE,
+    VITAMIN,
     at,
     bundle,
     catalogue,
@@ -112,6 +113,17 @@ def test_items_that_need_an_order_at_the_next_chance_go_along() -> None:
     stock(desk.state, MAGNESIUM, 500)
     [emptied] = desk.look()
     assert not emptied.lines
+
+
+def test_what_goes_along_covers_the_days_until_the_order_after_next() -> None:
+    """Eptinezumab is needed on Wednesday the 25th: the order of Tuesday the 17th must last until the 23rd only, but
+    until the 27th if it is to save that of Friday the 20th."""
+    desk = Desk()
+    desk.need = {VITAMIN: 2.0, EPTINEZUMAB: [0] * 9 + [7.0]}
+    [biologics] = desk.look()
+    along, alerting = biologics.lines
+    assert (along.item, along.alert_id, along.need_quantile, along.quantity) == (EPTINEZUMAB, None, 12, 12)
+    assert alerting.alert_id == f"{SITE}/{VITAMIN}/reorder/1"
 
 
 def test_the_minimum_value_of_an_order_is_flagged() -> None:

@@ -19,25 +19,16 @@ from config.settings import Settings
 from planner.catalogue.model import Bundle
 from planner.catalogue_records import BUNDLES
 from planner.step import Message
-from planner.topics import CATALOGUE_KEY, TOPICS
-from streams import names
+from planner.topics import CATALOGUE_KEY
 from streams.app import build_app
 from streams.clock import tick_by_the_wall
 from streams.delivery.assembly import PlannerApp
 from streams.delivery.version import UntestedFaustError, check_version
 from streams.embedded.lock import WorkerLock
 from streams.health import HealthServer
-from streams.log import (
-    DAY_MS,
-    LogClient,
-    LogError,
-    LogUnavailable,
-    Security,
-    TopicSpec,
-    database_path,
-    open_client,
-)
+from streams.log import LogClient, LogError, LogUnavailable, database_path, open_client
 from streams.logs import configure_logs
+from streams.topics import security_of, topic_specs
 
 log = structlog.get_logger(__name__)
 
@@ -51,52 +42,10 @@ LOG_FAILED: Final = 7
 CONNECT_S = 5.0
 """How long one attempt to reach the log may take, so that its absence is said well within 10 s."""
 PAUSE_S_MAX = 10.0
-CHANGELOG_TOMBSTONE_MS = 30 * DAY_MS
-"""How long a worker may be away and still find in a changelog what was removed meanwhile."""
-CHANGELOG_BYTES_MAX = 16_777_216
 
 
 class FaultyCatalogue(Exception):  # noqa: N818 - named after what happened
     """The configured catalogue has faults; each is in the message, with its place."""
-
-
-def topic_specs(settings: Settings) -> list[TopicSpec]:
-    """Every topic of the planner, changelogs included, as the settings want it."""
-    retention_ms = settings.retention_days * DAY_MS
-    specs = [
-        TopicSpec(
-            topic.name,
-            settings.partitions,
-            compacted=topic.compacted,
-            retention_ms=None if topic.compacted else retention_ms,
-            max_message_bytes=topic.max_message_bytes,
-        )
-        for topic in TOPICS.values()
-    ]
-    changelogs = [
-        TopicSpec(
-            names.changelog(agent),
-            settings.partitions,
-            compacted=True,
-            max_message_bytes=CHANGELOG_BYTES_MAX,
-            tombstone_ms=CHANGELOG_TOMBSTONE_MS,
-        )
-        for agent in names.INPUTS
-    ]
-    return specs + changelogs
-
-
-def security_of(settings: Settings) -> Security:
-    """How to speak to the brokers."""
-    return Security(
-        protocol=settings.security_protocol,
-        mechanism=settings.sasl_mechanism,
-        username=settings.sasl_username,
-        password=settings.sasl_password.get_secret_value() if settings.sasl_password else None,
-        ca_file=settings.ssl_ca_file,
-        certificate_file=settings.ssl_cert_file,
-        key_file=settings.ssl_key_file,
-    )
 
 
 def work(settings: Settings, bundle: Bundle | None = None) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from faust.types import TP
 
@@ -134,6 +135,13 @@ class Rig:
     @property
     def table(self) -> dict[bytes, bytes]:
         return self.outlet.tables[0]
+
+
+async def until(condition: Callable[[], bool], patience_s: float = 30.0) -> None:
+    """Let others run until the condition holds."""
+    async with asyncio.timeout(patience_s):
+        while not condition():  # noqa: ASYNC110 - the condition belongs to code that knows no event
+            await asyncio.sleep(0)
 
 
 def record(offset: int, value: bytes = b"v", topic: str = "bookings") -> Record:

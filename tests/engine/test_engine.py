@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from planner.step import Message
 from streams import metrics, names
 from streams.engine import RecordsLost, StepFailed
-from tests.engine.fakes import PREFIX, Rig, chunk, record
+from tests.engine.fakes import PREFIX, Rig, chunk, record, until
 
 BOOKINGS = TP(PREFIX + "bookings", 0)
 POSITION = names.position_key("bookings")
@@ -190,8 +190,7 @@ async def test_a_partition_lost_while_its_chunk_waits_is_not_written() -> None:
     rig = Rig()
     rig.outlet.failures = [ConnectionError("stalled")] * 3
     applying = asyncio.ensure_future(rig.engine.apply(chunk(0)))
-    while len(rig.outlet.failures) == 3:
-        await asyncio.sleep(0)
+    await until(lambda: len(rig.outlet.failures) < 3)
     rig.engine.drop()
     assert not await applying
     assert rig.outlet.pages == []
@@ -201,8 +200,7 @@ async def test_forecasts_go_out_between_chunks_and_on_release() -> None:
     rig = Rig()
     loop = asyncio.ensure_future(rig.engine.publish_due())
     rig.step.postponed = [Message("forecasts", b"a", b"1")]
-    while not rig.outlet.messages:
-        await asyncio.sleep(0)
+    await until(lambda: bool(rig.outlet.messages))
     assert rig.outlet.messages == [Message("forecasts", b"a", b"1")]
     loop.cancel()
     step = rig.step
@@ -216,8 +214,7 @@ async def test_a_release_waits_for_the_chunk_in_flight() -> None:
     rig = Rig()
     rig.outlet.failures = [ConnectionError("slow")]
     applying = asyncio.ensure_future(rig.engine.apply(chunk(0)))
-    while rig.outlet.failures:
-        await asyncio.sleep(0)
+    await until(lambda: not rig.outlet.failures)
     await rig.engine.release(5)
     assert await applying
     assert rig.table[POSITION] == b"1"
@@ -227,8 +224,7 @@ async def test_a_release_that_takes_too_long_leaves_the_chunk_unwritten() -> Non
     rig = Rig()
     rig.outlet.failures = [ConnectionError("stalled")] * 5
     applying = asyncio.ensure_future(rig.engine.apply(chunk(0)))
-    while len(rig.outlet.failures) == 5:
-        await asyncio.sleep(0)
+    await until(lambda: len(rig.outlet.failures) < 5)
     await rig.engine.release(0.01)
     assert not await applying
     assert rig.table == {}

@@ -3,7 +3,8 @@
 A line is proposed for each item with a reorder alert; and once a supplier is to be ordered from at all, also for the
 items that would need an order at its next chance (joint replenishment with can-order items: Silver, Pyke & Thomas
 2017, §11.6). Controlled items are proposed apart, flagged, for a person to order. Items that a person has ordered, or
-whose alert a person closed, are left out.
+whose alert a person closed, are left out. Lines may have different lead times: ``arrives`` is the day of the last of
+them, ``covers_until`` the first day that one of them no longer covers, less one.
 """
 
 from __future__ import annotations

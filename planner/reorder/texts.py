@@ -105,7 +105,7 @@ def stock_out(
             f"({first.booking_id})"
         )
     else:
-        sessions = "the booked sessions are reached by the stock, those still to be booked may not be"
+        sessions = "no booked session is beyond the stock, sessions still to be booked are"
     summary = (
         f"{item.name} runs short on {day_text(day)}, before an order placed now can arrive "
         f"({day_text(dates.arrives)}): risk {percent(risk)}; {containers(max(supply, 0.0))} usable by then, "

@@ -48,4 +48,10 @@ def packs_text(quantity: int, item: Item) -> str:
     packs, rest = divmod(quantity, item.pack.containers)
     if rest or item.pack.containers == 1:
         return containers(quantity)
-    return f"{containers(quantity)} ({packs} {item.pack.name}{'' if packs == 1 else 's'} of {item.pack.containers})"
+    name = item.pack.name if packs == 1 else plural(item.pack.name)
+    return f"{containers(quantity)} ({packs} {name} of {item.pack.containers})"
+
+
+def plural(noun: str) -> str:
+    """``cartons``, ``boxes``, ``trays``, ``batches``."""
+    return noun + ("es" if noun.endswith(("s", "x", "z", "ch", "sh")) else "s")

@@ -16,6 +16,7 @@ from streams import names
 from streams.log import LogClient, open_client
 from tests.engine.running import (
     CountingWorker,
+    applied,
     check_every_offset,
     make_topics,
     publish_bookings,
@@ -57,10 +58,9 @@ async def test_restarts_in_a_backlog(
     for _ in range(rounds):
         worker.start()
         # far enough that the worker is in full swing, not so far that nothing is left
-        done = await wait_applied(
-            client, names.EXPAND, "bookings", min(done + chance.randrange(1, 2000), total), worker
-        )
+        await wait_applied(client, names.EXPAND, "bookings", min(done + chance.randrange(1, 2000), total), worker)
         assert worker.end(number) == (0 if number == signal.SIGTERM else -signal.SIGKILL)
+        done = await applied(client, names.EXPAND, "bookings")
     worker.start()
     await wait_applied(client, names.EXPAND, "bookings", total, worker)
     passed_on = sum((await client.end_offsets("requirements")).values())

@@ -317,7 +317,8 @@ class Database:
         with self.guard:
             found = self.connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
-            raise LogDamaged(f"{self.path}: damaged ({found}); restore it from a copy")
+            first = found.replace("*** in database main ***", "").strip().splitlines()[0]
+            raise LogDamaged(f"{self.path}: damaged ({first}); restore it from a copy")
 
 
 def after_prefix(prefix: bytes) -> bytes | None:

@@ -21,7 +21,7 @@ from planner.booking.adoption import Adoption, restate
 from planner.booking.apply import apply_event
 from planner.booking.ledger import Ledger
 from planner.booking.row import BookingRow
-from planner.booking.rules import believed
+from planner.booking.rules import believed, not_ahead
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import Bundle
 from planner.catalogue_records import read_catalogue
@@ -131,6 +131,8 @@ class BookingStep:
         page = ledger.page
         try:
             occurred_at = believed("occurred_at", event.occurred_at)
+            if self.clock == "wall":
+                not_ahead("occurred_at", occurred_at, record.timestamp_ms)
             self._see(occurred_at, page)
             check_key(record, event.booking_id, "booking_id")
             end = apply_event(event, occurred_at, ledger, self.expander)

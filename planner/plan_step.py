@@ -24,7 +24,7 @@ from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter
 
-from planner.booking.rules import EARLIEST, believed
+from planner.booking.rules import EARLIEST, believed, not_ahead
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import Bundle
 from planner.catalogue_records import BUNDLES, read_catalogue
@@ -257,6 +257,8 @@ class PlanStep:
             occurred_at = believed("occurred_at", event.occurred_at)
             if self._by_events:
                 self._advance(occurred_at, effects)
+            else:
+                not_ahead("occurred_at", occurred_at, record.timestamp_ms)
             known = self._planned.get(event.site)
             if known is not None and event.event_id in known.state.seen:
                 status, reason = OutcomeStatus.DUPLICATE, "same-event"
@@ -324,7 +326,10 @@ class PlanStep:
             effects.counts["ticks_unreadable"] += 1
             return
         try:
-            self._advance(believed("now", event.now), effects)
+            now = believed("now", event.now)
+            if not self._by_events:
+                not_ahead("now", now, record.timestamp_ms)
+            self._advance(now, effects)
         except Refused:
             # nobody waits for its outcome, and a clock that was never set must not move the plan
             effects.counts["ticks_refused"] += 1

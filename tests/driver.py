@@ -23,7 +23,8 @@ from planner.topics import CATALOGUE_KEY, composed_key
 
 S = TypeVar("S", bound=Step)
 
-START_MS = 1_700_000_000_000
+START_MS = 4_000_000_000_000
+"""The log's time: after the events' own, whatever year they are of."""
 
 
 class MemoryEntries:

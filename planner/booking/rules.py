@@ -94,6 +94,26 @@ def believed(name: str, instant: datetime) -> datetime:
     return in_utc
 
 
+_AHEAD_OF_LOG_MOST = timedelta(days=1)
+
+
+def not_ahead(name: str, instant: datetime, logged_at_ms: int) -> None:
+    """An event cannot be of a later day than its record: one clock set wrong would take everybody's time with it.
+
+    Only where time is the wall clock's; in a replay the events make the time.
+
+    Raises:
+        Refused: ``<name>-in-future`` when ``instant`` is more than a day after the record was appended (Unix
+            milliseconds; both tell the time of different machines).
+    """
+    logged_at = datetime.fromtimestamp(logged_at_ms / 1000, UTC)
+    if instant - logged_at > _AHEAD_OF_LOG_MOST:
+        raise Refused(
+            f"{name.replace('_', '-')}-in-future",
+            f"{name}: found {instant.isoformat()}; expected at most a day after the record, {logged_at.isoformat()}",
+        )
+
+
 _AHEAD_MOST = timedelta(days=BOOKED_AHEAD_DAYS_MOST)
 _AFTER_MOST = timedelta(days=BOOKED_AFTER_DAYS_MOST)
 

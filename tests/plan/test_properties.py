@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from planner.plan_step import PlanStep
 from planner.site.state import SiteState
 from planner.step import Message, Record
-from tests.driver import MemoryEntries, encode, key_of
+from tests.driver import START_MS, MemoryEntries, encode, key_of
 from tests.plan.clinic import (
     CATHETER,
     KETAMINE,
@@ -154,7 +154,7 @@ class World:
         for topic, event in told:
             offset = self.offsets[topic] = self.offsets.get(topic, -1) + 1
             value = encode(event)
-            records.append(Record(topic, 0, offset, 0, key_of(topic, value, 0), value))
+            records.append(Record(topic, 0, offset, START_MS, key_of(topic, value, 0), value))
         return records
 
     def fold(self, records: Sequence[Record], *, caught_up: bool = True) -> list[Message]:

@@ -40,9 +40,12 @@ class CountingWorker:
         directory.mkdir(parents=True, exist_ok=True)
         self.log = directory / "worker.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self._starts = 0
 
     def start(self) -> None:
-        with self.log.open("ab") as output:
+        self._starts += 1
+        self.log = self.log.with_name(f"worker-{self._starts}.log")
+        with self.log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.engine.counting"],
                 env={**os.environ, **self._environment},
@@ -51,14 +54,22 @@ class CountingWorker:
             )
 
     def end(self, number: signal.Signals) -> int:
-        """Send a signal and wait for the end; returns the exit status."""
+        """Send a signal and wait for the end; returns the exit status. To stop cleanly, it must have started."""
         if self.process is None:
             raise RuntimeError("not started")
+        until = time.monotonic() + PATIENCE_S
+        while number == signal.SIGTERM and self.running and not self._has_started():
+            if time.monotonic() > until:
+                raise AssertionError(f"worker did not start: {self.log.read_text()[-3000:]}")
+            time.sleep(0.02)
         if self.process.poll() is None:
             self.process.send_signal(number)
         status = self.process.wait(PATIENCE_S)
         self.process = None
         return status
+
+    def _has_started(self) -> bool:
+        return self.log.read_text().count("started\n") > 0
 
     @property
     def running(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -73,6 +73,16 @@ class Catalogue:
         if in_force is None or (in_force.effective_to is not None and day > in_force.effective_to):
             return None
         return in_force
+
+    def next_change(self, protocol_id: str, day: date) -> date | None:
+        """The first day after ``day`` on which another version, or none, may be in force; None: there is none."""
+        changes = (
+            change
+            for version in self._versions[protocol_id]
+            for change in (version.effective_from, version.effective_to and version.effective_to + timedelta(days=1))
+            if change is not None and change > day
+        )
+        return min(changes, default=None)
 
     def choices(self, site_id: str, component_id: str, line: Line | None = None) -> tuple[ItemChoice, ...]:
         """Items that may fill a component at a site, first choice first.

@@ -17,7 +17,7 @@ of today: what they are expected to have used is told apart (``Need.unsettled``)
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 
 import numpy as np
@@ -26,13 +26,13 @@ import numpy.typing as npt
 from planner.catalogue.index import Catalogue
 from planner.expansion.profile import typical
 from planner.forecast.layout import Layout, Pooled, lay_out
-from planner.forecast.model import DemandModel
+from planner.forecast.model import DemandModel, ToCome
 from planner.forecast.multidose import Volume, containers
 from planner.forecast.outlook import Floats, Need, Totals
 from planner.forecast.rows import Row, Rows
 from planner.messages import HORIZON_DAYS, AlertState
 from planner.site.bookings import SETTLE_DAYS
-from planner.site.state import Profile, SiteState
+from planner.site.state import Profile, Segment, SiteState
 
 _FIRST_SLOTS = 64
 
@@ -55,9 +55,11 @@ class SiteNeed:
         self._need: Need | None = None
         self._axis: tuple[str, ...] = ()
         self._axis_from: tuple[bytes, frozenset[str]] | None = None
-        self._keep: dict[str, Floats] = {}
+        self._keep: dict[str, list[float]] = {}
         self._typical: dict[tuple[str, int], Profile | None] = {}
         self._in_force: set[tuple[str, int]] = set()  # (protocol, version) on some day of the horizon
+        # the rows that typical sessions have, by identity (kept, so that no other can take their place), made dense
+        self._dense_of: tuple[tuple[int, ...], list[Row], npt.NDArray[np.intp], Floats] | None = None
         self._counted: dict[str, tuple[Floats, Floats]] = {}
         self._layout: Layout | None = None
         self._laid_out_slots = 0
@@ -85,7 +87,7 @@ class SiteNeed:
             self._mentioned[:] = False
             self._axis_from = None
             self._fill_to_come(today)
-            days: Iterable[int] = range(self._days)
+            days: Sequence[int] = range(self._days)
             self._need = None
         else:
             days = sorted(day - self._first for day in self._touched if 0 <= day - self._first < self._days)
@@ -93,8 +95,8 @@ class SiteNeed:
                 self._need = None
         if self._need is None:
             self._settle()
-        for index in days:
-            self._fill_day(index)
+        if days:
+            self._fill(days)
             self._need = None
         self._touched.clear()
         axis = self._items()
@@ -104,15 +106,20 @@ class SiteNeed:
 
     # --- one day's counts ---------------------------------------------------------------------------------
 
-    def _fill_day(self, index: int) -> None:
-        mean, variance, mentioned = self._sums(self._first + index, index)
+    def _fill(self, days: Sequence[int]) -> None:
+        """Add up the counts of some days (from today, rising) at once.
+
+        Each day's sums are those of its own counts alone, in their own order: the same to the bit for one day as
+        for ninety.
+        """
+        mean, variance, mentioned = self._sums([self._first + index for index in days], days)
         self._make_room()
-        self._moments[0, index, : mean.size] = mean
-        self._moments[0, index, mean.size :] = 0.0
-        self._moments[1, index, : mean.size] = variance
-        self._moments[1, index, mean.size :] = 0.0
-        self._mentioned[index, : mean.size] = mentioned
-        self._mentioned[index, mean.size :] = False
+        width = mean.shape[1]
+        for kind, values in enumerate((mean, variance)):
+            self._moments[kind, days, :width] = values
+            self._moments[kind, days, width:] = 0.0
+        self._mentioned[days, :width] = mentioned
+        self._mentioned[days, width:] = False
 
     def _settle(self) -> None:
         """What sessions of the last days, whose end has not been told, are expected to have used."""
@@ -120,53 +127,56 @@ class SiteNeed:
         self._mentioned[self._days] = False
         if self._catalogue.sites[self._state.site].consumption != "completions":
             return  # stock falls when something is dispensed, whatever becomes of the booking
-        for ordinal in range(self._first - SETTLE_DAYS, self._first):
-            if ordinal in self._state.demand:
-                mean, _, mentioned = self._sums(ordinal, 0)
-                self._make_room()
-                total = np.zeros(max(mean.size, self._unsettled.size))
-                total[: self._unsettled.size] = self._unsettled
-                total[: mean.size] += mean
-                self._unsettled = total
-                self._mentioned[self._days, : mean.size] |= mentioned
+        days = [day for day in range(self._first - SETTLE_DAYS, self._first) if day in self._state.demand]
+        if days:
+            mean, _, mentioned = self._sums(days, [0] * len(days))
+            self._make_room()
+            self._unsettled = mean.sum(axis=0)
+            self._mentioned[self._days, : mean.shape[1]] = mentioned.any(axis=0)
 
-    def _sums(self, ordinal: int, days_to_go: int) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
-        """Mean, variance and mention by slot of the sessions of a day; as many slots as the day uses."""
-        counts = self._state.demand.get(ordinal, {})
-        arrived = self._state.arrived.get(ordinal, {})
-        of_profile: dict[str, int] = {}
-        if arrived:
-            for (_, profile), n in counts.items():
-                of_profile[profile] = of_profile.get(profile, 0) + n
+    def _sums(self, ordinals: Sequence[int], days_to_go: Sequence[int]) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
+        """Mean, variance and mention of the sessions of some days; shape (days, slots in use)."""
         rows: list[Row] = []
+        numbers: list[int] = []  # of the day that each row belongs to
         expected: list[float] = []
         uncertain: list[float] = []
-        for (segment, profile), n in sorted(counts.items()):
-            if n <= 0:
+        profiles, keep = self._state.profiles, self._keep
+        for number, (ordinal, to_go) in enumerate(zip(ordinals, days_to_go, strict=True)):
+            counts = self._state.demand.get(ordinal)
+            if not counts:
                 continue
-            # arrived ones are counted by profile: segments that share it share them in proportion
-            here = n * arrived[profile] / of_profile[profile] if profile in arrived else 0.0
-            p = self._keep_probability(segment)[days_to_go]
-            rows.append(self._rows.of(self._state.profiles[profile]))
-            expected.append((n - here) * p + here)
-            uncertain.append((n - here) * p * (1 - p))
+            arrived = self._state.arrived.get(ordinal)
+            shares = _shares(counts, arrived) if arrived else {}
+            for (segment, profile), n in sorted(counts.items()):
+                if n <= 0:
+                    continue
+                # arrived ones are counted by profile: segments that share it share them in proportion
+                here = n * shares[profile] if profile in shares else 0.0
+                p = (keep.get(segment) or self._keep_probability(segment))[to_go]
+                rows.append(self._rows.of(profiles[profile]))
+                numbers.append(number)
+                expected.append((n - here) * p + here)
+                uncertain.append((n - here) * p * (1 - p))
+        shape = (len(ordinals), len(self._rows.slots))
         if not rows:
-            return np.zeros(0), np.zeros(0), np.zeros(0, dtype=np.bool_)
+            return np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=np.bool_)
         lengths = [row.slots.size for row in rows]
-        slots = np.concatenate([row.slots for row in rows])
+        cells = np.concatenate([row.slots for row in rows]) + np.repeat(np.array(numbers) * shape[1], lengths)
         mean = np.concatenate([row.mean for row in rows])
         weight = np.repeat(expected, lengths)
         variance = weight * np.concatenate([row.variance for row in rows]) + np.repeat(uncertain, lengths) * mean * mean
         # bincount adds in the order of the entries: the same for the same counts, whatever came before
-        total: Floats = np.bincount(slots, weight * mean).astype(np.float64, copy=False)
-        spread: Floats = np.bincount(slots, variance).astype(np.float64, copy=False)
-        return total, spread, np.bincount(slots) > 0
+        size = shape[0] * shape[1]
+        total: Floats = np.bincount(cells, weight * mean, size).astype(np.float64, copy=False)
+        spread: Floats = np.bincount(cells, variance, size).astype(np.float64, copy=False)
+        mentioned = np.bincount(cells, minlength=size) > 0
+        return total.reshape(shape), spread.reshape(shape), mentioned.reshape(shape)
 
-    def _keep_probability(self, segment: str) -> Floats:
-        found = self._keep.get(segment)
-        if found is None:
-            days_to_go = np.arange(self._days, dtype=np.float64)
-            found = self._keep[segment] = self._model.keep_probability(self._state.site, segment, days_to_go)
+    def _keep_probability(self, segment: str) -> list[float]:
+        """By days to go, from today on."""
+        days_to_go = np.arange(self._days, dtype=np.float64)
+        found: list[float] = self._model.keep_probability(self._state.site, segment, days_to_go).tolist()
+        self._keep[segment] = found
         return found
 
     # --- sessions still to come -----------------------------------------------------------------------------
@@ -174,34 +184,52 @@ class SiteNeed:
     def _fill_to_come(self, today: date) -> None:
         site = self._catalogue.sites[self._state.site]
         self._in_force.clear()
+        rows: list[Row] = []
+        counts: list[ToCome] = []  # of each row's version, zero on days on which it is not in force
         for protocol in sorted({entry.protocol for entry in site.expected_sessions}):
             sessions = self._model.to_come(self._state.site, protocol, today, self._days)
-            by_version = self._typical_by_day(protocol, today)
-            for version in sorted(set(by_version)):
+            for version, begins, ends in self._versions(protocol, today):
                 self._in_force.add((protocol, version))
                 profile = self._typical[protocol, version]
-                if profile is None:
-                    continue
-                row = self._rows.of(profile)
-                self._make_room()
-                days = np.flatnonzero(np.array(by_version) == version)
-                mean, variance = sessions.mean[days, None], sessions.variance[days, None]
-                where = np.ix_(days, row.slots)
-                self._moments[2][where] += mean * row.mean
-                self._moments[3][where] += mean * row.variance + variance * row.mean * row.mean
+                if profile is not None:
+                    rows.append(self._rows.of(profile))
+                    counts.append(_within(sessions, begins, ends))
+        if not rows:
+            return
+        self._make_room()
+        slots, per_session = self._dense(rows)
+        mean = np.stack([count.mean for count in counts])[:, :, None]
+        variance = np.stack([count.variance for count in counts])[:, :, None]
+        # sums along the first axis are taken one row after the other: the same whatever stands beside them
+        self._moments[2][:, slots] = (mean * per_session[0]).sum(axis=0)
+        self._moments[3][:, slots] = (mean * per_session[1] + variance * per_session[2]).sum(axis=0)
 
-    def _typical_by_day(self, protocol: str, today: date) -> list[int]:
-        """The protocol's version on each day (0: none in force); each version's typical session is remembered."""
-        versions: list[int] = []
-        for index in range(self._days):
-            day = today + timedelta(days=index)
+    def _dense(self, rows: list[Row]) -> tuple[npt.NDArray[np.intp], Floats]:
+        """The slots that rows have, and mean, variance and squared mean by row and slot; (3, rows, 1, slots)."""
+        key = tuple(map(id, rows))
+        if self._dense_of is None or self._dense_of[0] != key:
+            slots = np.unique(np.concatenate([row.slots for row in rows]))
+            values = np.zeros((3, len(rows), 1, slots.size))
+            for number, row in enumerate(rows):
+                at = np.searchsorted(slots, row.slots)
+                values[:, number, 0, at] = row.mean, row.variance, row.mean * row.mean
+            self._dense_of = (key, rows, slots, values)
+        return self._dense_of[2], self._dense_of[3]
+
+    def _versions(self, protocol: str, today: date) -> Iterator[tuple[int, int, int]]:
+        """(version, first day, day after its last) of the horizon, in turn; typical sessions are remembered."""
+        begins = 0
+        while begins < self._days:
+            day = today + timedelta(days=begins)
             version = self._catalogue.protocol_version(protocol, day)
-            number = 0 if version is None else version.version
-            if (protocol, number) not in self._typical:
-                profile = None if version is None else typical(self._catalogue, self._state.site, protocol, day)
-                self._typical[protocol, number] = profile
-            versions.append(number)
-        return versions
+            changes = self._catalogue.next_change(protocol, day)
+            ends = self._days if changes is None else min((changes - today).days, self._days)
+            if version is not None:
+                if (protocol, version.version) not in self._typical:
+                    known = typical(self._catalogue, self._state.site, protocol, day)
+                    self._typical[protocol, version.version] = known
+                yield version.version, begins, ends
+            begins = ends
 
     def _make_room(self) -> None:
         width = self._moments.shape[2]
@@ -299,3 +327,20 @@ class SiteNeed:
         known[: self._unsettled.size] = self._unsettled
         result: Floats = known[layout.picked.numbers] / layout.container_ml
         return result
+
+
+def _shares(counts: Mapping[Segment, int], arrived: Mapping[str, int]) -> dict[str, float]:
+    """Of the day's sessions of each profile, the share that has arrived."""
+    of_profile: dict[str, int] = {}
+    for (_, profile), n in counts.items():
+        of_profile[profile] = of_profile.get(profile, 0) + n
+    return {profile: n / of_profile[profile] for profile, n in arrived.items() if of_profile.get(profile)}
+
+
+def _within(sessions: ToCome, begins: int, ends: int) -> ToCome:
+    """Those of the days from ``begins`` to before ``ends``."""
+    if begins == 0 and ends == sessions.mean.size:
+        return sessions
+    days = np.arange(sessions.mean.size)
+    inside = (days >= begins) & (days < ends)
+    return ToCome(np.where(inside, sessions.mean, 0.0), np.where(inside, sessions.variance, 0.0))

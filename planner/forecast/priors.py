@@ -22,6 +22,8 @@ class PriorModel:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
+        self._weeks: dict[tuple[str, str], Floats] = {}
+        self._shares: dict[tuple[str, int], Floats] = {}
 
     def keep_probability(self, site: str, segment: str, days_to_go: Floats) -> Floats:
         """See ``DemandModel``. Days to go below the policy's first step have the value of that step."""
@@ -29,20 +31,34 @@ class PriorModel:
 
     def to_come(self, site: str, protocol: str, first_day: date, days: int) -> ToCome:
         """See ``DemandModel``; ``first_day`` is today."""
-        entity = self._catalogue.sites[site]
-        policy = self._catalogue.policy_of(site)
         weekday = (first_day.weekday() + np.arange(days)) % len(WEEKDAYS)
-        expected = np.zeros(days)
-        for entry in entity.expected_sessions:
-            if entry.protocol == protocol:
-                week = np.array([float(entry.per_day.get(name, 0)) for name in WEEKDAYS])
-                expected += week[weekday]
-        for closed in entity.closed_on:
+        expected = self._week(site, protocol)[weekday]
+        for closed in self._catalogue.sites[site].closed_on:
             index = (closed - first_day).days
             if 0 <= index < days:
                 expected[index] = 0.0
-        mean = expected * _steps(policy.still_to_come, np.arange(days, dtype=np.float64))
-        return ToCome(mean, mean * float(policy.dispersion))
+        mean = expected * self._still_to_come(site, days)
+        return ToCome(mean, mean * float(self._catalogue.policy_of(site).dispersion))
+
+    def _week(self, site: str, protocol: str) -> Floats:
+        """Sessions expected by weekday; shape (7,)."""
+        week = self._weeks.get((site, protocol))
+        if week is None:
+            week = np.zeros(len(WEEKDAYS))
+            for entry in self._catalogue.sites[site].expected_sessions:
+                if entry.protocol == protocol:
+                    week += [float(entry.per_day.get(name, 0)) for name in WEEKDAYS]
+            self._weeks[site, protocol] = week
+        return week
+
+    def _still_to_come(self, site: str, days: int) -> Floats:
+        """Share of the sessions expected that is not yet booked, by days to go from 0; shape (days,)."""
+        policy = self._catalogue.policy_of(site)
+        share = self._shares.get((policy.id, days))
+        if share is None:
+            share = _steps(policy.still_to_come, np.arange(days, dtype=np.float64))
+            self._shares[policy.id, days] = share
+        return share
 
 
 def _steps(steps: tuple[ByDaysToGo, ...], days_to_go: Floats) -> Floats:

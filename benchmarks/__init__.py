@@ -1,0 +1,1 @@
+"""Speed and memory, printed as tables: ``python -m benchmarks``. Nothing here is a test, and nothing asserts a time."""

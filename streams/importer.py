@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from pydantic import ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
+from config.load import read_document
+from planner.catalogue.faults import Document
 from planner.importing.mapping import Mapping
 from planner.importing.rows import ImportedEvent, RowError, RowReader
 
@@ -51,34 +51,22 @@ def load_mapping(path: Path) -> Mapping:
     Raises:
         ExportError: names file, line, field, value and what was expected, for every fault.
     """
+    document, faults = read_document(path, str(path))
+    if document is None or faults:
+        raise ExportError("\n".join(str(fault) for fault in faults))
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExportError(f"{path}: cannot be read ({error})") from error
-    try:
-        document = YAML(typ="rt", pure=True).load(text)
-    except YAMLError as error:
-        raise ExportError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    try:
-        return Mapping.model_validate(document)
+        return Mapping.model_validate(document.content)
     except ValidationError as error:
-        faults = [_located(path, document, fault) for fault in error.errors(include_url=False)]
-        raise ExportError("\n".join(faults)) from error
+        found = [_located(document, fault) for fault in error.errors(include_url=False)]
+        raise ExportError("\n".join(found)) from error
 
 
-def _located(path: Path, document: Any, fault: Any) -> str:
-    line, node = 1, document
-    for part in fault["loc"]:
-        try:
-            position = node.lc.data[part]
-            node = node[part]
-        except (AttributeError, KeyError, IndexError, TypeError):
-            break  # a missing field, or a branch of a union: the line of its parent is the best there is
-        line = int(position[0]) + 1
-    name = ".".join(str(part) for part in fault["loc"]) or "mapping"
+def _located(document: Document, fault: Any) -> str:
+    path = tuple(fault["loc"])
+    name = ".".join(str(part) for part in path) or "mapping"
     value = fault["input"]
     found = "" if isinstance(value, dict | list) else f"found {value!r}; "
-    return f"{path}:{line}: {name}: {found}{fault['msg']}"
+    return f"{document.file}:{document.line_of(path)}: {name}: {found}{fault['msg']}"
 
 
 def read_export(path: Path, mapping: Mapping, *, on_progress: Callable[[int], None] = lambda _bytes: None) -> Import:

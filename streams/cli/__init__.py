@@ -11,7 +11,7 @@ import click
 from pydantic import ValidationError
 
 from config.settings import Settings, SettingsError
-from streams.cli.base import EXIT_CODES, Exit, Session
+from streams.cli.base import EXIT_CODES, Exit, Session, sentence
 from streams.log import LogBusy, LogError, LogFull, LogUnavailable, UnknownTopic, WorkerPresent
 
 COMMANDS = {
@@ -76,6 +76,8 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except LogError as error:
             hint = next((text for kind, text in HINTS.items() if isinstance(error, kind)), "")
+            if isinstance(ctx.obj, Session) and ctx.obj.settings.embedded and hint == HINTS[LogUnavailable]:
+                hint = "Check --broker (or PLANNER_BROKER_URL)."
             stop(f"{error}", hint, Exit.LOG)
         except KeyboardInterrupt:
             ctx.exit(Exit.INTERRUPTED)
@@ -85,7 +87,7 @@ class Commands(click.Group):
 
 def stop(message: str, hint: str, code: int) -> NoReturn:
     """End the command with one clear line: what happened, and what to do."""
-    click.echo(f"planner: {message.rstrip('.')}." + (f" {hint}" if hint else ""), err=True)
+    click.echo(sentence(message, hint), err=True)
     sys.exit(code)
 
 
@@ -121,7 +123,10 @@ def main(ctx: click.Context, broker: str | None, prefix: str | None) -> None:
     except SettingsError as error:
         stop(str(error), "Correct or unset it.", Exit.USAGE)
     except ValidationError as error:
-        faults = [f"{_source(str(f['loc'][0]) if f['loc'] else '', given)}: {f['msg']}" for f in error.errors()]
+        faults = [
+            f"{_source(str(f['loc'][0]) if f['loc'] else '', given)}: {f['msg'].removeprefix('Value error, ')}"
+            for f in error.errors()
+        ]
         stop("; ".join(faults), "", Exit.USAGE)
     ctx.obj = Session(settings)
 

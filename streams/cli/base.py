@@ -57,8 +57,13 @@ class Failure(click.ClickException):
         self.exit_code = code.value
 
     def show(self, file: IO[Any] | None = None) -> None:
-        text = f"planner: {self.message.rstrip('.')}."
-        click.echo(f"{text} {self.hint}".rstrip(), file=file, err=file is None)
+        click.echo(sentence(self.message, self.hint), file=file, err=file is None)
+
+
+def sentence(message: str, hint: str) -> str:
+    """What happened, and what to do about it, for one clear line."""
+    end = "" if message.endswith((".", "?", "!")) else "."
+    return f"planner: {message}{end} {hint}".rstrip()
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,8 @@ def why(ctx: click.Context, *, what: tuple[str, ...], bookings_shown: int, as_js
     except NothingKnown as error:
         raise Failure(plain(error), "planner catalogue show lists sites and items.", Exit.NOT_FOUND) from error
     except Refused as error:
-        raise Failure(plain(error.detail), "planner alerts --all lists alerts.", Exit.NOT_FOUND) from error
+        hint = "planner alerts --all lists alerts, planner catalogue show items."
+        raise Failure(plain(error.detail), hint, Exit.NOT_FOUND) from error
     if as_json:
         print_json_line(explanation.model_dump_json().encode())
     else:

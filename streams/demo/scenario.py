@@ -186,28 +186,30 @@ class _Writer:
         if series is not None:
             body["series_id"] = series
         self._tell(booking, 1, "booked", booked, body)
-        number = 2
+        number, known = 2, booked
         fate = self.chance.random()
         if fate < CANCELLED_SHARE:
             self._tell(booking, number, "cancelled", self._between(booked, start), {})
             return
         if fate < CANCELLED_SHARE + MOVED_SHARE:
-            moved = self._between(booked, start)
+            known = moved = self._between(booked, start)
             start = self._start(self._open_day(start.date() + timedelta(days=1 + self.chance.randrange(5)), expected))
             self._tell(booking, number, "rescheduled", moved, {"start": start.isoformat()})
             number += 1
         elif fate < CANCELLED_SHARE + MOVED_SHARE + AMENDED_SHARE:
             parameters = self._parameters(expected, version)
             amended = {"parameters": parameters.model_dump(mode="json", exclude_none=True)}
-            self._tell(booking, number, "amended", self._between(booked, start), amended)
+            known = self._between(booked, start)
+            self._tell(booking, number, "amended", known, amended)
             number += 1
         if start.date() > self.last_day:
             return
         if self.chance.random() < MISSED_SHARE:
             self._tell(booking, number, "missed", start + timedelta(hours=1), {})
             return
-        if self.chance.random() < ARRIVAL_TOLD_SHARE:
-            self._tell(booking, number, "arrived", start - timedelta(minutes=5), {})
+        arrives = start - timedelta(minutes=5)
+        if self.chance.random() < ARRIVAL_TOLD_SHARE and arrives > known:
+            self._tell(booking, number, "arrived", arrives, {})
             number += 1
         ends = start + timedelta(minutes=version.session_minutes)
         visit = Visit(booking, self.site, expected.protocol, version, parameters, ends, number)

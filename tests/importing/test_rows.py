@@ -198,7 +198,8 @@ FAULTY_MAPPINGS = [
     ('cancelled: "07:30"', 'cancelled: "19:30"', "expected booked, then cancelled, then completed within a day"),
     ("status_changed: changed, ", "", "expected columns.status_changed"),
     ('start_time: "09:00"', 'start_time: "25:00"', "expected a time of day such as '08:30', found '25:00'"),
-    ("site: {column", "site: [column", "not YAML"),
+    ("site: {column", "site: [column", "map.yaml:3: file: expected"),
+    ("name: clinic-system", "name: a\nname: b", "map.yaml:3: name: name: expected each key once"),
 ]
 
 

@@ -1,0 +1,66 @@
+"""``planner demo`` as a user sees it: it ends by itself, leaves nothing running, and its questions have answers."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from streams.embedded.lock import WorkerLock
+from tests.cli.worker import as_process
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Two weeks, as fast as they go."""
+    directory = tmp_path_factory.mktemp("demo") / "season"
+    done = as_process("demo", "--seed", "7", "--weeks", "2", "--seconds", "0", "--data", str(directory), timeout_s=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return directory, done.stdout
+
+
+def test_it_says_its_seed_and_how_far_it_is(played: tuple[Path, str]) -> None:
+    _, said = played
+    assert said.startswith("seed 7, log in ")
+    assert "\x1b" not in said
+    assert re.search(r"2026-03-08  [\d,]+ events, [\d,]+ applied", said)
+
+
+def test_nothing_was_lost_and_alerts_rose_and_resolved(played: tuple[Path, str]) -> None:
+    _, said = played
+    figures = re.search(r"events sent, and what became of them: ([\d,]+): ([\d,]+) applied(?:, (\d+) refused)?", said)
+    assert figures is not None, said
+    sent, applied, refused = (int((figure or "0").replace(",", "")) for figure in figures.groups())
+    assert sent == applied + refused
+    assert re.search(r"alerts raised: .*reorder", said)
+    assert re.search(r"alerts resolved: .*reorder", said)
+
+
+def test_nothing_is_left_running(played: tuple[Path, str]) -> None:
+    directory, _ = played
+    with WorkerLock(directory / "planner.db"):
+        pass  # no worker has it
+    database = sqlite3.connect(directory / "planner.db")
+    assert database.execute("pragma integrity_check").fetchone() == ("ok",)
+    database.close()
+
+
+def test_each_figure_can_be_asked_why(played: tuple[Path, str]) -> None:
+    _, said = played
+    commands = dict.fromkeys(re.findall(r"^      (\S.*)$", said, re.MULTILINE))
+    assert sum(" why " in command for command in commands) >= 3
+    for command in commands:
+        arguments = shlex.split(command)[1:]
+        answered = as_process(*arguments)
+        assert answered.returncode == 0, f"{command}: {answered.stderr}"
+        assert answered.stdout, command
+
+
+def test_a_directory_in_use_is_not_played_over(played: tuple[Path, str]) -> None:
+    directory, _ = played
+    done = as_process("demo", "--data", str(directory))
+    assert done.returncode == 1
+    assert "is not empty" in done.stderr

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import os
 import signal
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -39,6 +41,9 @@ FAULTY: Final = 2
 LOG_FAILED: Final = 7
 """The log cannot be used: another worker has it, the disk is full, topics do not fit."""
 
+HUNG: Final = 8
+"""The stop took longer than it may; ``work`` then ends the process without waiting for what hangs."""
+
 CONNECT_S = 5.0
 """How long one attempt to reach the log may take, so that its absence is said well within 10 s."""
 PAUSE_S_MAX = 10.0
@@ -57,7 +62,12 @@ def work(settings: Settings, bundle: Bundle | None = None) -> int:
     except ImportError:
         make_loop = None
     with asyncio.Runner(loop_factory=make_loop) as runner:
-        return runner.run(run_worker(settings, bundle))
+        code = runner.run(run_worker(settings, bundle))
+        if code == HUNG:
+            # tasks and threads that do not end would keep the process for ever; what was applied is durable
+            logging.shutdown()
+            os._exit(code)
+        return code
 
 
 async def run_worker(
@@ -253,7 +263,7 @@ async def _end(settings: Settings, app: PlannerApp, failures: list[BaseException
             await app.stop()
     except TimeoutError:
         log.error("stop_took_too_long", seconds=settings.shutdown_timeout_s)
-        return CRASHED
+        return HUNG
     if reason is None:
         log.info("stopped")
         return STOPPED

@@ -6,7 +6,6 @@ recovery reads only what follows.
 
 from __future__ import annotations
 
-import shutil
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -106,12 +105,6 @@ class RocksStore(ChunkStore):
         for database in self._databases.values():
             database.close()
         self._databases.clear()
-
-    def forget(self, partition: int) -> None:
-        """Delete the partition's database: its changelog builds it anew."""
-        if (database := self._databases.pop(partition, None)) is not None:
-            database.close()
-        shutil.rmtree(self._path(partition), ignore_errors=True)
 
     def _path(self, partition: int) -> Path:
         return self._directory / f"{self.table_name}-{partition}"

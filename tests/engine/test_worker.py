@@ -28,7 +28,8 @@ from streams import worker
 from streams.clock import ticks
 from streams.delivery.assembly import PlannerApp
 from streams.log import LogClient, open_client
-from streams.topics import topic_specs
+from streams.topics import security_of, topic_specs
+from tests.kafka_broker import SCRAM_PASSWORD, SCRAM_USER, KafkaCluster
 
 PATIENCE_S = 60.0
 
@@ -115,9 +116,16 @@ def booking(number: int, **changes: Any) -> Message:
     return Message("bookings", f"b-{number}".encode(), orjson.dumps(event))
 
 
+@pytest.fixture
+def on_log(broker_url: str, prefix: str, tmp_path: Path) -> Settings:
+    """Settings for a log of each kind."""
+    return Settings(broker_url=broker_url, topic_prefix=prefix, data_dir=tmp_path / "data", partitions=2)
+
+
 async def test_bookings_become_requirements_and_forecasts_and_bad_ones_harm_nothing(
-    settings: Settings, bundle: Bundle
+    on_log: Settings, bundle: Bundle
 ) -> None:
+    settings = on_log
     async with running(settings, bundle) as (_, stop, _), client_of(settings) as client:
         await client.publish(
             [booking(1), Message("bookings", b"b-2", b"{broken"), booking(3, site="nowhere"), booking(4)]
@@ -282,3 +290,37 @@ async def test_a_port_in_use_is_said(settings: Settings, bundle: Bundle, capfd: 
         served = settings.model_copy(update={"http_port": taken.getsockname()[1]})
         assert await worker.run_worker(served, bundle) == worker.LOG_FAILED
     assert "cannot listen on" in capfd.readouterr().err
+
+
+async def test_a_stop_that_hangs_is_given_up(
+    settings: Settings, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(self: PlannerApp) -> None:
+        await asyncio.Event().wait()
+
+    impatient = settings.model_copy(update={"shutdown_timeout_s": 0.1})
+    async with running(impatient, bundle) as (_, stop, _):
+        monkeypatch.setattr(PlannerApp, "on_stop", hang)
+        assert await stop() == worker.HUNG
+
+
+@pytest.mark.kafka
+async def test_a_worker_speaks_tls_and_proves_who_it_is(
+    kafka_of: Callable[..., KafkaCluster], bundle: Bundle, tmp_path: Path
+) -> None:
+    cluster = kafka_of(secured=True)
+    settings = Settings(
+        broker_url=f"kafka://{cluster.secure_bootstrap}",
+        data_dir=tmp_path,
+        partitions=1,
+        security_protocol="SASL_SSL",
+        sasl_mechanism="SCRAM-SHA-512",
+        sasl_username=SCRAM_USER,
+        sasl_password=SCRAM_PASSWORD,
+        ssl_ca_file=cluster.ca_file,
+    )
+    client = open_client(settings.broker_url, settings.topic_prefix, security=security_of(settings))
+    async with running(settings, bundle) as (_, stop, _), client as log:
+        await log.publish([booking(1)])
+        await wait_for(log, "requirements", 1)
+        assert await stop() == worker.STOPPED

@@ -185,6 +185,12 @@ def test_a_recovery_buffer_of_one_would_read_active_changelogs_for_ever() -> Non
     assert "recovery_buffer_size == 1" in source(Recovery._restart_recovery)
 
 
+def test_a_service_can_be_crashed_from_a_function() -> None:
+    """The store's last resort: recovery only logs what ``apply_changelog_batch`` raises."""
+    assert parameters(faust.App._crash) == ["self", "reason"]
+    assert 'logger.warning(f"Error in recovery {ex}")' in source(Recovery._slurp_changelogs)
+
+
 def test_table_manager_parts() -> None:
     text = source(TableManager)
     for name in ("_recovery", "_changelog_queue", "_update_channels"):

@@ -76,9 +76,9 @@ def test_dashboard_shows_metrics_that_the_worker_exposes() -> None:
     board = json.loads((ROOT / "deploy/grafana/dashboards/planner.json").read_text(encoding="utf-8"))
     queries = [target["expr"] for panel in board["panels"] for target in panel.get("targets", [])]
     used = {name for query in queries for name in re.findall(r"\bplanner_[a-z_]+", query)}
-    exposed = {
-        sample.name for family in metrics.REGISTRY.collect() for sample in family.samples
-    } | {family.name for family in metrics.REGISTRY.collect()}
+    exposed = {sample.name for family in metrics.REGISTRY.collect() for sample in family.samples} | {
+        family.name for family in metrics.REGISTRY.collect()
+    }
     suffixes = ("", "_total", "_bucket", "_sum", "_count")
     known = {name + suffix for name in exposed for suffix in suffixes}
     assert queries

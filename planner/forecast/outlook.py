@@ -58,7 +58,7 @@ class Need:
         return self.firm_variance + self.to_come_variance
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Outlook:
     """Need against supply; arrays of shape (items, days) aligned with ``need``.
 

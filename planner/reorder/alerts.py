@@ -53,6 +53,7 @@ _KINDS = (
     AlertKind.ORDER_OVERDUE,
     AlertKind.COUNT_DISCREPANCY,
 )
+_NUMBERS = {kind.value: number for number, kind in enumerate(_KINDS)}
 _RANK = {"info": 0, "warning": 1, "critical": 2}
 
 Subject = tuple[int, str]
@@ -148,9 +149,11 @@ def _candidates(
     """Rows with anything to look at, and the subjects: nearly all items have none, and cost next to nothing."""
     plan, state = view.plan, view.state
     running_out = (view.risk_reached > plan.allowed).tolist()
-    too_late = (view.risk_before >= float(plan.policy.critical_risk)).tolist()
+    too_late = (view.risk_before >= view.critical).tolist()
     overdue = _overdue_orders(view)
     rows = range(len(plan.items)) if items is None else sorted(plan.index[i] for i in items if i in plan.index)
+    ordered = {plan.index[item] for item, keys in standing.items() if item in plan.index}
+    plan.work_out(view.outlook, [row for row in rows if running_out[row] or row in ordered])
     for row in rows:
         item = plan.items[row]
         stock = state.stock.get(item)
@@ -171,7 +174,7 @@ def _candidates(
 
 def _subject_of(item: str, key: str) -> Subject:
     kind, _, subject = key[len(item) + 1 :].partition("/")
-    return _KINDS.index(AlertKind(kind)), subject
+    return _NUMBERS[kind], subject
 
 
 def _overdue_orders(view: View) -> dict[str, list[str]]:
@@ -243,23 +246,14 @@ def _is_order_cancelled(view: View, alert: Alert) -> bool:
 def _is_other_decision(alert: Alert, finding: Finding) -> bool:
     return (
         alert.severity != finding.severity
+        or finding.news
         or any(alert.reasons.get(name) != value for name, value in finding.decisive.items())
-        or len(alert.sessions_at_risk) != len(finding.sessions)
-        or any(
-            told.booking_id != missed.booking_id or told.start.timestamp() != missed.start_s
-            for told, missed in zip(alert.sessions_at_risk, finding.sessions, strict=True)
-        )
     )
 
 
 def _is_worse(alert: Alert, finding: Finding) -> bool:
-    """Worse: a higher severity, an earlier stock-out, more sessions at risk, or a new occasion."""
-    if _RANK[finding.severity] > _RANK[alert.severity]:
-        return True
-    if finding.stock_out_day and alert.stock_out_day and finding.stock_out_day < alert.stock_out_day:
-        return True
-    told, now_so = alert.reasons.get("sessions_at_risk"), finding.decisive.get("sessions_at_risk")
-    if isinstance(told, int) and isinstance(now_so, int) and now_so > told:
+    """Worse: a higher severity, what the finding itself calls worse, or a new occasion."""
+    if finding.worse or _RANK[finding.severity] > _RANK[alert.severity]:
         return True
     return finding.occasion is not None and finding.occasion != alert.reasons.get("occasion")
 
@@ -294,7 +288,7 @@ def _opened(view: View, row: int, path: str, finding: Finding, cause: str | None
         stock_out_day=finding.stock_out_day,
         lot=finding.lot,
         order_id=finding.order_id,
-        sessions_at_risk=tuple(missed.published() for missed in finding.sessions),
+        sessions_at_risk=finding.sessions(),
         controlled=item.controlled_schedule is not None,
         catalogue_version=view.catalogue.version,
     )
@@ -326,7 +320,7 @@ def _with_finding(view: View, alert: Alert, finding: Finding, to: AlertState, ca
         order_id=finding.order_id,
         snoozed_until=None,
         order_awaited_until=None,
-        sessions_at_risk=tuple(missed.published() for missed in finding.sessions),
+        sessions_at_risk=finding.sessions(),
         catalogue_version=view.catalogue.version,
     )
 

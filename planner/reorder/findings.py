@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -17,11 +18,11 @@ import numpy as np
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import Item
 from planner.forecast.outlook import ExpiringLot, Floats, Outlook
-from planner.forecast.quantiles import survival
-from planner.messages import Alert, AlertKind
+from planner.forecast.quantiles import NOTHING, survival
+from planner.messages import Alert, AlertKind, SessionAtRisk
 from planner.reorder import texts
 from planner.reorder.policy import Shortage, SitePlan, site_plan, sticky, worst_risk
-from planner.reorder.sessions import BookedDays, Missed
+from planner.reorder.sessions import BookedDays, MissedSessions
 from planner.site.state import ItemStock, Order, OrderLine, SiteState
 
 Severity = Literal["info", "warning", "critical"]
@@ -41,9 +42,12 @@ COUNT_STEP = 0.25
 
 @dataclass(slots=True)
 class Finding:
-    """A reason for an alert. ``decisive``: the figures whose change makes a new revision, beside the severity and
-    the sessions; they become part of the alert's ``reasons``. ``occasion``: what a person who closed the alert
-    closed; another occasion is another episode."""
+    """A reason for an alert.
+
+    ``decisive``: the figures whose change makes a new revision, beside the severity; they become part of the
+    alert's ``reasons``. ``news``: whether something else than these makes one; ``worse``: and whether it is bad
+    news. ``occasion``: what a person who closed the alert closed; another occasion is another episode.
+    """
 
     kind: AlertKind
     severity: Severity
@@ -54,8 +58,15 @@ class Finding:
     stock_out_day: date | None = None
     lot: str | None = None
     order_id: str | None = None
-    sessions: tuple[Missed, ...] = ()
+    missed: MissedSessions | None = None
+    news: bool = False
+    worse: bool = False
     occasion: str | None = None
+
+    def sessions(self) -> tuple[SessionAtRisk, ...]:
+        """Those named in the alert."""
+        first = () if self.missed is None else self.missed.first(SESSIONS_LISTED)
+        return tuple(session.published() for session in first)
 
 
 class View:
@@ -67,16 +78,39 @@ class View:
         self.outlook = outlook
         self.now = now
         self.today = catalogue.site_day(state.site, now)
-        self.booked = BookedDays(state)
         self.plan: SitePlan = site_plan(catalogue, state.site, outlook, now)
         self.risk_before = worst_risk(outlook.risk, self.plan.before)
         """Per item: risk of running out before an order placed now arrives."""
         self.risk_reached = worst_risk(outlook.risk, self.plan.reached)
         """Per item: risk of running out between its arrival and that of the next chance's order."""
 
-    @property
-    def margin(self) -> float:
-        return float(self.plan.policy.resolve_margin)
+        self.margin = float(self.plan.policy.resolve_margin)
+        self.critical = float(self.plan.policy.critical_risk)
+
+    @cached_property
+    def booked(self) -> BookedDays:
+        """The sessions before the last day on which an order placed now arrives."""
+        return BookedDays(self.state, self.plan.first_day.toordinal(), max(self.plan.arrival_columns, default=0))
+
+    @cached_property
+    def session_risks(self) -> Floats:
+        """Risk that sessions find no stock by item and day before an order placed now arrives; zero from then on.
+
+        Where supply is negative (an emergency stock that is not full, a deficit) nothing is usable: sessions are at
+        risk as far as there is need at all, not because the emergency stock is short.
+        """
+        outlook, before = self.outlook, self.plan.before
+        short = before & (outlook.supply < 0)
+        risk: Floats = np.where(before, outlook.risk, 0.0)
+        if short.any():
+            risk[short] = survival(outlook.cumulative_mean[short], outlook.cumulative_variance[short], 0.0)
+        return risk
+
+    @cached_property
+    def session_risk_worst(self) -> list[float]:
+        """The largest of ``session_risks`` by item."""
+        worst: list[float] = self.session_risks.max(axis=1).tolist()
+        return worst
 
     def item(self, row: int) -> Item:
         return self.plan.entries[row]
@@ -89,19 +123,8 @@ class View:
 
 
 def session_risk(view: View, row: int) -> Floats:
-    """Risk per day, before an order placed now arrives, that sessions find no stock; shape (days before,).
-
-    Where supply is negative (an emergency stock that is not full, a deficit) nothing is usable: sessions are at
-    risk as far as there is need at all, not because the emergency stock is short.
-    """
-    days = view.plan.days_before(row)
-    outlook = view.outlook
-    risk = outlook.risk[row, :days]
-    short = outlook.supply[row, :days] < 0
-    if short.any():
-        mean, variance = outlook.cumulative_mean[row, :days], outlook.cumulative_variance[row, :days]
-        risk = np.where(short, survival(mean, variance, 0.0), risk)
-    return risk
+    """Risk per day, before an order placed now arrives, that sessions find no stock; shape (days before,)."""
+    return view.session_risks[row, : view.plan.days_before(row)]
 
 
 def _threshold(level: float, margin: float, standing: bool) -> float:
@@ -110,10 +133,10 @@ def _threshold(level: float, margin: float, standing: bool) -> float:
 
 def is_stock_out(view: View, row: int, standing: bool) -> bool:
     """Whether an order placed now comes too late, by the policy's critical risk (with hysteresis)."""
-    level = _threshold(float(view.plan.policy.critical_risk), view.margin, standing)
+    level = _threshold(view.critical, view.margin, standing)
     if view.risk_before[row] < level or not view.plan.days_before(row):
         return False
-    return bool(session_risk(view, row).max() >= level)
+    return view.session_risk_worst[row] >= level
 
 
 def _resolved_by_supply(view: View, row: int, standing: Alert, shortage: Shortage) -> bool:
@@ -165,24 +188,58 @@ def find_stock_out(view: View, row: int, standing: Alert | None) -> Finding | No
     risk = session_risk(view, row)
     day = _stock_out_day(view, risk, None if standing is None else standing.stock_out_day)
     missed = view.booked.missed(view.outlook, row, view.item(row), view.plan.days_before(row))
-    total = len(missed)
-    if standing is not None and total > SESSIONS_LISTED:
-        total = int(held(total, standing.reasons.get("sessions_at_risk"), SESSIONS_LISTED))
+    worse, news = (False, False) if standing is None else _stock_out_news(view, row, standing, day, missed)
     return Finding(
         kind=AlertKind.STOCK_OUT,
         severity="critical",
-        decisive={"stock_out_day": day.isoformat(), "sessions_at_risk": total},
+        decisive={},
         describe=lambda: texts.stock_out(
             view.outlook, view.plan, view.catalogue, row, day=day, risk=float(risk.max()), missed=missed
         ),
         stock_out_day=day,
-        sessions=tuple(missed[:SESSIONS_LISTED]),
+        missed=missed,
+        news=worse or news,
+        worse=worse,
     )
+
+
+def _stock_out_news(view: View, row: int, told: Alert, day: date, missed: MissedSessions) -> tuple[bool, bool]:
+    """(whether it is worse than was told, whether it is otherwise): all but what only the passing of days does.
+
+    - The day: an earlier one, a later one; once the day told has come, that nothing is short until a later one.
+    - The sessions, of those named and yet to begin on the days told of: one that enters, one that leaves. Beyond
+      ``SESSIONS_LISTED``: that there are more by ``COUNT_STEP``.
+    - Sessions of later days, which come before the arrival of an order as days pass: told together, when half of
+      the days before the arrival are days not told of.
+    """
+    through = told.reasons.get("sessions_through")
+    count = told.reasons.get("sessions_at_risk")
+    if told.stock_out_day is None or not isinstance(through, str) or not isinstance(count, int):
+        return False, True  # told by another version of the planner
+    worse = day < told.stock_out_day
+    if told.stock_out_day >= view.today:
+        news = day != told.stock_out_day
+    else:
+        passed = (day - view.plan.first_day).days
+        news = passed > 0 and view.outlook.cumulative_mean[row, passed - 1] > NOTHING
+    last = date.fromisoformat(through).toordinal()
+    left = last + 1 - view.plan.first_day.toordinal()
+    if missed.last_day > last and 2 * left <= view.plan.days_before(row):
+        news = True
+    worse |= missed.through(last) > max(SESSIONS_LISTED, (1 + COUNT_STEP) * count)
+    if count > SESSIONS_LISTED:
+        return worse, news  # not all of them were named
+    now_s = view.now.timestamp()
+    before = {(s.booking_id, start) for s in told.sessions_at_risk if (start := s.start.timestamp()) > now_s}
+    now = {
+        (s.booking_id, float(s.start_s)) for s in missed.first(SESSIONS_LISTED) if s.start_s > now_s and s.day <= last
+    }
+    return worse or bool(now - before), news or bool(before - now)
 
 
 def _stock_out_day(view: View, risk: Floats, published: date | None) -> date:
     """First day at critical risk; the published one stays while it is at risk and none before it is critical."""
-    critical = float(view.plan.policy.critical_risk)
+    critical = view.critical
     first = view.plan.first_day
     above = np.flatnonzero(risk >= critical)
     column = None if published is None else (published - first).days

@@ -21,10 +21,10 @@ reach: they are judged against the policy's critical risk.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 import numpy.typing as npt
@@ -103,43 +103,52 @@ class SitePlan:
     until: datetime
     """Last instant for which it holds."""
     since: datetime
-    _shortages: dict[tuple[int, bytes], Shortage] = field(default_factory=dict)
-
-    @property
-    def allowed(self) -> float:
-        return allowed_risk(self.policy)
-
-    @property
-    def level(self) -> float:
-        return min(float(self.policy.service_level), MAXIMUM_LEVEL)
+    allowed: float
+    level: float
+    """Service level, as far as quantiles go."""
+    arrival_columns: list[int]
+    """By item: the first column that an order placed now can help."""
+    last_columns: list[int]
+    """By item: the last column that it must cover."""
+    _outlook: ref[Outlook] | None = None
+    _shortages: dict[tuple[int, bool], Shortage] = field(default_factory=dict)
+    """Of ``_outlook``, by item and ``later``: what is asked for twice is worked out once."""
 
     def shortage(self, outlook: Outlook, row: int, *, later: bool = False) -> Shortage:
         """The largest shortage of item ``row`` over the days that an order placed now can help.
 
         ``later``: through the end of the next protection interval, for an order that is to save the next one.
         """
-        last = _last(self.later[row] if later else self.reached[row])
-        first = _first(self.reached[row])
-        supply = outlook.supply[row, first : last + 1]
+        self.work_out(outlook, (row,), later=later)
+        return self._shortages[row, later]
+
+    def work_out(self, outlook: Outlook, rows: Iterable[int], *, later: bool = False) -> None:
+        """Work out the shortages of many items at once, for ``shortage`` to find: many times cheaper than singly."""
+        if self._outlook is None or self._outlook() is not outlook:
+            self._shortages.clear()
+            self._outlook = ref(outlook)
+        wanted = [row for row in rows if (row, later) not in self._shortages]
+        if not wanted:
+            return
         # need only rises: between two deliveries the last day is the worst
-        worst = np.append(supply[1:] > supply[:-1], True).nonzero()[0] + first
-        mean, variance = outlook.cumulative_mean[row, worst], outlook.cumulative_variance[row, worst]
-        key = (row, worst.tobytes() + mean.tobytes() + variance.tobytes() + outlook.supply[row, worst].tobytes())
-        known = self._shortages.get(key)
-        if known is None:
-            wanted = quantiles(mean, variance, (self.level,))[0]
-            missing = wanted - outlook.supply[row, worst]
-            at = int(missing.argmax())
-            known = Shortage(
-                day=self.first_day + timedelta(days=int(worst[at])),
-                needed=float(missing[at]),
-                need_quantile=float(wanted[at]),
-                supply=float(outlook.supply[row, worst[at]]),
+        window = (self.later if later else self.reached)[wanted]
+        supply = outlook.supply[wanted]
+        ends = np.ones_like(window)
+        ends[:, :-1] = (supply[:, 1:] > supply[:, :-1]) | ~window[:, 1:]
+        at, columns = np.nonzero(window & ends)
+        days = (np.array(wanted)[at], columns)
+        levels = quantiles(outlook.cumulative_mean[days], outlook.cumulative_variance[days], (self.level,))[0]
+        there = outlook.supply[days]
+        missing = levels - there
+        begins = np.searchsorted(at, np.arange(len(wanted) + 1)).tolist()
+        for row, begin, end in zip(wanted, begins, begins[1:], strict=False):
+            worst = begin + int(missing[begin:end].argmax())
+            self._shortages[row, later] = Shortage(
+                day=self.first_day + timedelta(days=int(columns[worst])),
+                needed=float(missing[worst]),
+                need_quantile=float(levels[worst]),
+                supply=float(there[worst]),
             )
-            if len(self._shortages) > 4 * len(self.items):
-                self._shortages.clear()
-            self._shortages[key] = known
-        return known
 
     def need_quantile(self, outlook: Outlook, row: int, column: int) -> float:
         """Need of item ``row`` through day ``column`` at the service level, in containers."""
@@ -148,29 +157,21 @@ class SitePlan:
 
     def last_reached(self, row: int) -> int:
         """Column of the last day that an order of item ``row`` placed now must cover."""
-        return _last(self.reached[row])
-
-    def covered_until(self, row: int) -> date:
-        """Last day that an order of item ``row`` placed now must cover, or of the horizon."""
-        return self.first_day + timedelta(days=self.last_reached(row))
+        return self.last_columns[row]
 
     def days_before(self, row: int) -> int:
         """Number of days from the first one on that an order of item ``row`` placed now cannot help."""
-        return int(self.before[row].sum())
+        return self.arrival_columns[row]
+
+    def covered_until(self, row: int) -> date:
+        """Last day that an order of item ``row`` placed now must cover, or of the horizon."""
+        return self.first_day + timedelta(days=self.last_columns[row])
 
 
 def worst_risk(risk: Floats, mask: Mask) -> Floats:
     """Largest risk within a mask; shapes (items, days) → (items,). Zero where the mask is empty."""
     highest: Floats = np.where(mask, risk, 0.0).max(axis=1)
     return highest
-
-
-def _first(mask: Mask) -> int:
-    return int(mask.argmax())
-
-
-def _last(mask: Mask) -> int:
-    return mask.size - 1 - int(mask[::-1].argmax())
 
 
 def _windows(dates: Sequence[OrderDates], first_day: date, days: int) -> tuple[Mask, Mask, Mask]:
@@ -184,6 +185,19 @@ def _windows(dates: Sequence[OrderDates], first_day: date, days: int) -> tuple[M
     reached = (column >= arrives) & (column < np.maximum(following, arrives + 1))
     after = (column >= arrives) & (column < np.maximum(later, arrives + 1))
     return before, reached, after
+
+
+def _dates(catalogue: Catalogue, site: str, items: Sequence[str], now: datetime) -> tuple[OrderDates, ...]:
+    """Of each item; those of one supplier and lead time share them."""
+    known: dict[tuple[str, int], OrderDates] = {}
+    dates: list[OrderDates] = []
+    for item in items:
+        key = (catalogue.items[item].supplier, catalogue.lead_time_days(item))
+        found = known.get(key)
+        if found is None:
+            found = known[key] = order_dates(catalogue, site, item, now)
+        dates.append(found)
+    return tuple(dates)
 
 
 _plans: WeakKeyDictionary[Catalogue, dict[str, SitePlan]] = WeakKeyDictionary()
@@ -202,11 +216,13 @@ def site_plan(catalogue: Catalogue, site: str, outlook: Outlook, now: datetime) 
         or (plan.items is not need.items and plan.items != need.items)
         or plan.before.shape[1] != outlook.risk.shape[1]
     ):
-        dates = tuple(order_dates(catalogue, site, item, now) for item in need.items)
-        before, reached, later = _windows(dates, need.first_day, outlook.risk.shape[1])
+        dates = _dates(catalogue, site, need.items, now)
+        days = outlook.risk.shape[1]
+        before, reached, later = _windows(dates, need.first_day, days)
+        policy = catalogue.policy_of(site)
         plan = plans[site] = SitePlan(
             site=site,
-            policy=catalogue.policy_of(site),
+            policy=policy,
             first_day=need.first_day,
             items=need.items,
             index={item: row for row, item in enumerate(need.items)},
@@ -217,5 +233,9 @@ def site_plan(catalogue: Catalogue, site: str, outlook: Outlook, now: datetime) 
             later=later,
             until=valid_until(catalogue, site, now),
             since=now,
+            allowed=allowed_risk(policy),
+            level=min(float(policy.service_level), MAXIMUM_LEVEL),
+            arrival_columns=before.sum(axis=1).tolist(),
+            last_columns=(days - 1 - reached[:, ::-1].argmax(axis=1)).tolist(),
         )
     return plan

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -12,7 +11,7 @@ from planner.catalogue.model import Item
 from planner.forecast.outlook import ExpiringLot, Outlook
 from planner.messages import Alert, AlertKind
 from planner.reorder.policy import Shortage, SitePlan
-from planner.reorder.sessions import Missed
+from planner.reorder.sessions import MissedSessions
 from planner.reorder.words import containers, day_text, moment_text, number, packs_text, percent
 from planner.site.state import CountFinding, Order
 
@@ -91,17 +90,17 @@ def stock_out(
     *,
     day: date,
     risk: float,
-    missed: Sequence[Missed],
+    missed: MissedSessions,
 ) -> Description:
     """When it runs short, why no order helps in time, and who is concerned."""
     item, dates = plan.entries[row], plan.dates[row]
     column = (day - plan.first_day).days
     supply, mean = float(outlook.supply[row, column]), float(outlook.cumulative_mean[row, column])
-    if missed:
-        first = missed[0].published()
+    if missed.total:
+        first = missed.first(1)[0].published()
         sessions = (
-            f"{len(missed)} booked session{'s are' if len(missed) > 1 else ' is'} not reached"
-            f"{', the first' if len(missed) > 1 else ''} on {moment_text(first.start, catalogue.zone(plan.site))} "
+            f"{missed.total} booked session{'s are' if missed.total > 1 else ' is'} not reached"
+            f"{', the first' if missed.total > 1 else ''} on {moment_text(first.start, catalogue.zone(plan.site))} "
             f"({first.booking_id})"
         )
     else:
@@ -120,6 +119,9 @@ def stock_out(
             "order_arrives": dates.arrives.isoformat(),
             "supply": supply,
             "need_mean": mean,
+            "stock_out_day": day.isoformat(),
+            "sessions_at_risk": missed.total,
+            "sessions_through": (dates.arrives - timedelta(days=1)).isoformat(),
         },
     )
 

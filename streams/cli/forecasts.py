@@ -128,27 +128,35 @@ def _read(records: Iterable[Record]) -> list[Forecast]:
 
 
 async def _redraw(changes: AsyncIterator[list[Record]], wanted: Wanted, shown: dict[bytes, Record], days: int) -> None:
+    """On a terminal the whole view again and again; else a line for each forecast that has changed."""
     console = stdout()
     current = {key: forecast for key, record in shown.items() for forecast in _read([record])}
     if not console.is_terminal:
         for forecast in current.values():
             show(console, line_of(forecast))
+        async for forecast in _changed(changes, wanted, current):
+            show(console, line_of(forecast))
+        return
     with Live(view(current.values(), days), console=console, auto_refresh=False) as live:
         turn = asyncio.Event()
-        drawing = asyncio.create_task(_draw(live, turn, current, days)) if console.is_terminal else None
+        drawing = asyncio.create_task(_draw(live, turn, current, days))
         try:
-            async for chunk in changes:
-                for record in chunk:
-                    if record.key is None or not wanted.has(record.key):
-                        continue
-                    for forecast in _read([record]):
-                        current[record.key] = forecast
-                        if drawing is None:
-                            show(console, line_of(forecast))
+            async for _ in _changed(changes, wanted, current):
                 turn.set()
         finally:
-            if drawing is not None:
-                drawing.cancel()
+            drawing.cancel()
+
+
+async def _changed(
+    changes: AsyncIterator[list[Record]], wanted: Wanted, current: dict[bytes, Forecast]
+) -> AsyncIterator[Forecast]:
+    """Each forecast that has changed, once it is in ``current``."""
+    async for chunk in changes:
+        for record in chunk:
+            if record.key is not None and wanted.has(record.key):
+                for forecast in _read([record]):
+                    current[record.key] = forecast
+                    yield forecast
 
 
 async def _draw(live: Live, turn: asyncio.Event, current: dict[bytes, Forecast], days: int) -> None:

@@ -205,7 +205,7 @@ class PlanStep:
             return
         message = read.message
         if self._by_events:
-            self._advance(occurred_at, effects)
+            self._advance(occurred_at, effects, message.event_id)
         planned = self._site(message.site)
         touched = planned.touched
         touched.events += 1
@@ -256,7 +256,7 @@ class PlanStep:
             check_key(record, event.site, "site")
             occurred_at = believed("occurred_at", event.occurred_at)
             if self._by_events:
-                self._advance(occurred_at, effects)
+                self._advance(occurred_at, effects, event.event_id)
             else:
                 not_ahead("occurred_at", occurred_at, record.timestamp_ms)
             known = self._planned.get(event.site)
@@ -329,13 +329,13 @@ class PlanStep:
             now = believed("now", event.now)
             if not self._by_events:
                 not_ahead("now", now, record.timestamp_ms)
-            self._advance(now, effects)
+            self._advance(now, effects, event.event_id)
         except Refused:
             # nobody waits for its outcome, and a clock that was never set must not move the plan
             effects.counts["ticks_refused"] += 1
 
-    def _advance(self, instant: datetime, effects: Effects) -> None:
-        """Time has reached ``instant`` (in UTC). What it does not cross costs nothing."""
+    def _advance(self, instant: datetime, effects: Effects, cause: str) -> None:
+        """Time has reached ``instant`` (in UTC), as the event ``cause`` says. What it does not cross costs nothing."""
         if self.now is not None and instant <= self.now:
             return
         self.now = instant
@@ -343,16 +343,17 @@ class PlanStep:
             return
         for planned in self._planned.values():
             if planned.wake is None or planned.wake <= self.now:
-                self._wake_site(planned, effects)
+                self._wake_site(planned, effects, cause)
         self._wake = min((p.wake for p in self._planned.values() if p.wake is not None), default=NEVER)
 
-    def _wake_site(self, planned: PlannedSite, effects: Effects) -> None:
+    def _wake_site(self, planned: PlannedSite, effects: Effects, cause: str) -> None:
         if self.now is None:
             return
         day = planned.state.today
         passed = planned.pass_to(self.now)
         if passed is None:
             return
+        planned.touched.cause = cause
         self._touched(planned)
         for alert_id in passed.forgotten_alerts:
             effects.writes[alert_entry(planned.state.site, alert_id)] = None
@@ -375,6 +376,7 @@ class PlanStep:
         effects.counts["catalogues"] += 1
         for planned in self._planned.values():
             planned.adopt(self.catalogue, self._model)
+            planned.touched.cause = f"catalogue/{bundle.version}/{self.partition}"
             self._touched(planned)
         self._wake = EARLIEST
 

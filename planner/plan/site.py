@@ -148,6 +148,9 @@ class PlannedSite:
         causes = self.touched.causes()
         items = None if self.touched.all_items else causes.keys()
         named = {item: cause for item, cause in causes.items() if cause is not None}
+        if items is None and self.touched.cause is not None:
+            for item in outlook.need.items:
+                named.setdefault(item, self.touched.cause)
         alerts = review(self.state, self.catalogue, outlook, now, named, items)
         proposals = propose(self.state, self.catalogue, outlook, now)
         if items is None:

@@ -60,6 +60,18 @@ def test_an_event_raises_and_resolves_an_alert_and_is_named_by_it() -> None:
     assert driver.values("proposals")[-1]["lines"] == [], "nothing remains to be ordered"
 
 
+def test_an_alert_that_time_raises_names_the_tick() -> None:
+    driver, desk = start()
+    stocked(driver, desk, 12)
+    driver.feed("requirements", *(desk.stated(f"b{i}", at(20), at(0)) for i in range(6)))
+    assert "north/magnesium-vial/stock-out/1" not in alerts(driver), "an order still comes in time"
+    nearer = tick(at(19))
+    driver.feed("clock", nearer)
+    raised = {key: said for key, said in alerts(driver).items() if "magnesium-vial" in key and "open" in said}
+    assert raised
+    assert all(said == f"open by {nearer['event_id']}" for said in raised.values()), raised
+
+
 def test_forecasts_wait_until_they_are_due_and_only_for_what_was_touched() -> None:
     driver, desk = start()
     stocked(driver, desk)

@@ -2,8 +2,9 @@
 
 An *episode* lasts from the review that first finds a cause to the one that finds it gone. Within it the alert keeps
 its id and its revision rises when the *decision* changes: the severity, what the finding calls decisive (the quantity
-to order, the day of the stock-out, …), the sessions at risk, or what a person did. Everything else in it (risk,
-figures, words) is as of the last revision. So events that do not change the decision give nothing, however many.
+to order, …) or news (the day of a stock-out, a session that enters or leaves those at risk), or what a person did.
+Everything else in it (risk, figures, words) is as of the last revision. So events that do not change the decision give
+nothing, however many; nor does what only the passing of days does in a stock-out that lasts (see ``find_stock_out``).
 
     open ──acknowledged──► acknowledged ─┐
       │ ▲                      │ worse   │

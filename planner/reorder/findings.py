@@ -217,7 +217,7 @@ def _stock_out_news(view: View, row: int, told: Alert, day: date, missed: Missed
     if told.stock_out_day is None or not isinstance(through, str) or not isinstance(count, int):
         return False, True  # told by another version of the planner
     worse = day < told.stock_out_day
-    if told.stock_out_day >= view.today:
+    if told.stock_out_day > view.today:
         news = day != told.stock_out_day
     else:
         passed = (day - view.plan.first_day).days

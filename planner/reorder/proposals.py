@@ -9,14 +9,14 @@ them, ``covers_until`` the first day that one of them no longer covers, less one
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
+from typing import NamedTuple
 
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import Item
 from planner.forecast.outlook import Outlook
-from planner.messages import AlertKind, AlertState, Proposal, ProposalLine
+from planner.messages import Alert, AlertKind, AlertState, Proposal, ProposalLine
 from planner.reorder.alerts import alert_key, standing_keys
 from planner.reorder.policy import SitePlan, site_plan, sticky, worst_risk
 from planner.site.state import SiteState
@@ -41,13 +41,31 @@ def propose(state: SiteState, catalogue: Catalogue, outlook: Outlook, now: datet
     changed: list[Proposal] = []
     for key in sorted(wanted.keys() | {k for k, p in state.proposals.items() if p.lines}):
         published = state.proposals.get(key)
-        lines = [_line(state, plan, outlook, row, published) for row in wanted.get(key, ())]
-        revision = 1 if published is None else published.revision + 1
-        proposal = _proposal(plan, catalogue, key=key, revision=revision, lines=lines, now=now)
-        if published is None or _decision(proposal) != _decision(published):
-            state.proposals[key] = proposal
-            changed.append(proposal)
+        drafts = _drafts(state, plan, outlook, wanted.get(key, []), published)
+        frame = _frame(plan, catalogue, key, drafts)
+        if published is None or _decision(plan, drafts, frame) != _published_decision(published):
+            lines = tuple(_line(state, plan, outlook, draft) for draft in drafts)
+            state.proposals[key] = _proposal(plan, catalogue, key, lines=lines, frame=frame, now=now, last=published)
+            changed.append(state.proposals[key])
     return changed
+
+
+class _Draft(NamedTuple):
+    """A line to be: the figures behind it are worked out when it is published."""
+
+    row: int
+    quantity: int
+    alert_id: str | None
+
+
+class _Frame(NamedTuple):
+    """What holds for all lines."""
+
+    order_by: date | None
+    arrives: date | None
+    covers_until: date | None
+    value: Decimal | None
+    below_minimum_value: bool
 
 
 def _wanted_rows(state: SiteState, plan: SitePlan, outlook: Outlook) -> dict[str, list[int]]:
@@ -76,27 +94,50 @@ def _key_of(item: Item) -> str:
     return proposal_key(item.supplier, item.controlled_schedule is not None)
 
 
-def _line(state: SiteState, plan: SitePlan, outlook: Outlook, row: int, published: Proposal | None) -> ProposalLine:
-    item = plan.entries[row]
-    alert = state.alerts.get(alert_key(item.id, AlertKind.REORDER))
-    if alert is not None and not alert.cause_persists:
-        alert = None
-    shortage = plan.shortage(outlook, row, later=alert is None)
-    if alert is not None and alert.state in _SAID and alert.order_quantity is not None:
-        quantity = alert.order_quantity
-    else:
-        before = next((line.quantity for line in published.lines if line.item == item.id), None) if published else None
-        quantity = sticky(shortage.needed, item, before)
+def _drafts(
+    state: SiteState, plan: SitePlan, outlook: Outlook, rows: list[int], published: Proposal | None
+) -> list[_Draft]:
+    shown = {} if published is None else {line.item: line.quantity for line in published.lines}
+    alerts = [_standing(state, plan.items[row]) for row in rows]
+    said = [_said_quantity(alert) for alert in alerts]
+    for later in (False, True):
+        plan.work_out(
+            outlook,
+            [row for row, a, q in zip(rows, alerts, said, strict=True) if q is None and (a is None) == later],
+            later=later,
+        )
+    drafts: list[_Draft] = []
+    for row, alert, shown_by_alert in zip(rows, alerts, said, strict=True):
+        quantity = shown_by_alert
+        if quantity is None:
+            needed = plan.shortage(outlook, row, later=alert is None).needed
+            quantity = sticky(needed, plan.entries[row], shown.get(plan.items[row]))
+        drafts.append(_Draft(row, quantity, None if alert is None else alert.alert_id))
+    return drafts
+
+
+def _standing(state: SiteState, item: str) -> Alert | None:
+    alert = state.alerts.get(alert_key(item, AlertKind.REORDER))
+    return alert if alert is not None and alert.cause_persists else None
+
+
+def _said_quantity(alert: Alert | None) -> int | None:
+    return alert.order_quantity if alert is not None and alert.state in _SAID else None
+
+
+def _line(state: SiteState, plan: SitePlan, outlook: Outlook, draft: _Draft) -> ProposalLine:
+    item = plan.entries[draft.row]
+    shortage = plan.shortage(outlook, draft.row, later=draft.alert_id is None)
     return ProposalLine(
         item=item.id,
-        quantity=quantity,
-        packs=-(-quantity // item.pack.containers),
+        quantity=draft.quantity,
+        packs=-(-draft.quantity // item.pack.containers),
         needed=shortage.needed,
         need_quantile=shortage.need_quantile,
         supply=shortage.supply,
         on_order=on_order(state, item.id),
         price=item.price,
-        alert_id=None if alert is None else alert.alert_id,
+        alert_id=draft.alert_id,
     )
 
 
@@ -109,47 +150,71 @@ def on_order(state: SiteState, item: str) -> int:
     )
 
 
-def _proposal(
-    plan: SitePlan, catalogue: Catalogue, *, key: str, revision: int, lines: list[ProposalLine], now: datetime
-) -> Proposal:
-    supplier_id, _, controlled = key.partition("/")
-    supplier = catalogue.suppliers.get(supplier_id)
-    rows = [plan.index[line.item] for line in lines]
-    today = catalogue.site_day(plan.site, now)
-    value = _value(catalogue, lines)
+def _frame(plan: SitePlan, catalogue: Catalogue, key: str, drafts: list[_Draft]) -> _Frame:
+    supplier = catalogue.suppliers.get(key.partition("/")[0])
+    value = _value(plan, drafts)
     minimum = None if supplier is None else supplier.minimum_order_value
+    return _Frame(
+        order_by=min((plan.dates[draft.row].chance for draft in drafts), default=None),
+        arrives=max((plan.dates[draft.row].arrives for draft in drafts), default=None),
+        covers_until=min((plan.covered_until(draft.row) for draft in drafts), default=None),
+        value=value,
+        below_minimum_value=bool(drafts) and value is not None and minimum is not None and value < minimum,
+    )
+
+
+def _value(plan: SitePlan, drafts: list[_Draft]) -> Decimal | None:
+    """Money of an order; None when a price is missing or they are in several currencies."""
+    total = Decimal(0)
+    currencies = set()
+    for draft in drafts:
+        item = plan.entries[draft.row]
+        if item.price is None:
+            return None
+        total += item.price * draft.quantity
+        currencies.add(item.currency)
+    return total if len(currencies) == 1 else None
+
+
+def _proposal(
+    plan: SitePlan,
+    catalogue: Catalogue,
+    key: str,
+    *,
+    lines: tuple[ProposalLine, ...],
+    frame: _Frame,
+    now: datetime,
+    last: Proposal | None,
+) -> Proposal:
+    supplier, _, controlled = key.partition("/")
+    today = catalogue.site_day(plan.site, now)
     return Proposal(
         proposal_id=f"{plan.site}/{key}",
-        revision=revision,
+        revision=1 if last is None else last.revision + 1,
         site=plan.site,
-        supplier=supplier_id,
+        supplier=supplier,
         controlled=bool(controlled),
         as_of=now,
-        order_by=min((plan.dates[row].chance for row in rows), default=None),
-        arrives=max((plan.dates[row].arrives for row in rows), default=today),
-        covers_until=min((plan.covered_until(row) for row in rows), default=today),
-        lines=tuple(lines),
-        value=value,
-        below_minimum_value=bool(lines) and value is not None and minimum is not None and value < minimum,
+        order_by=frame.order_by,
+        arrives=frame.arrives or today,
+        covers_until=frame.covers_until or today,
+        lines=lines,
+        value=frame.value,
+        below_minimum_value=frame.below_minimum_value,
         catalogue_version=catalogue.version,
     )
 
 
-def _value(catalogue: Catalogue, lines: Iterable[ProposalLine]) -> Decimal | None:
-    """Money of an order; None when a price is missing or they are in several currencies."""
-    total = Decimal(0)
-    currencies = set()
-    for line in lines:
-        if line.price is None:
-            return None
-        total += line.price * line.quantity
-        currencies.add(catalogue.items[line.item].currency)
-    return total if len(currencies) == 1 else None
-
-
-def _decision(proposal: Proposal) -> tuple[object, ...]:
+def _decision(plan: SitePlan, drafts: list[_Draft], frame: _Frame) -> tuple[object, ...]:
     """What makes another revision. Not the figures behind a quantity, nor (without lines) the dates."""
+    if not drafts:
+        return ()
+    lines = [(plan.items[row], quantity, plan.entries[row].price, alert_id) for row, quantity, alert_id in drafts]
+    return (lines, frame.order_by, frame.arrives, frame.covers_until, frame.below_minimum_value)
+
+
+def _published_decision(proposal: Proposal) -> tuple[object, ...]:
     if not proposal.lines:
         return ()
-    lines = tuple((line.item, line.quantity, line.price, line.alert_id) for line in proposal.lines)
+    lines = [(line.item, line.quantity, line.price, line.alert_id) for line in proposal.lines]
     return (lines, proposal.order_by, proposal.arrives, proposal.covers_until, proposal.below_minimum_value)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import sys
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,7 +54,7 @@ class Run:
 
 async def replay(
     name: str, events: list[Message], others: list[Message], directory: Path, *,
-    broker_url: str | None = None, profile: Path | None = None, **environment: str,
+    environment: Mapping[str, str], broker_url: str | None = None, profile: Path | None = None,
 ) -> Run:  # fmt: skip
     """Fill a log, then run a worker over it until everything is applied and published.
 
@@ -68,11 +68,11 @@ async def replay(
     prefix = PREFIX if broker_url is None else f"{directory.name}-"
     settings = Settings(broker_url=url, topic_prefix=prefix)
     run = Run(name)
-    environment |= {"PLANNER_TOPIC_PREFIX": prefix}
+    environment = {**environment, "PLANNER_TOPIC_PREFIX": prefix}
     async with open_client(url, prefix) as client:
         run.events, run.bytes_in = await load.fill(client, settings, others, events)
         before = database.stat().st_size if broker_url is None else 0
-        with Worker(url, directory, core=worker_core(), profile=profile, **environment) as worker:
+        with Worker(url, directory, core=worker_core(), profile=profile, environment=environment) as worker:
             began_s = await asyncio.to_thread(worker.wait_started)
             await wait_applied(client, worker)
             run.cpu_s = worker.cpu_s()
@@ -141,7 +141,8 @@ def main(*, city: Path = load.CITY_FILE, repeats: int = 3, limit: int | None = N
             for _ in range(times):
                 with tempfile.TemporaryDirectory(prefix="planner-city-") as directory:
                     path = Path(directory)
-                    same.append(asyncio.run(replay(name, events, others, path, broker_url=broker, **environment)))
+                    run = replay(name, events, others, path, environment=environment, broker_url=broker)
+                    same.append(asyncio.run(run))
             runs.append(same)
     _show(runs)
 
@@ -201,4 +202,4 @@ def _show(runs: list[list[Run]]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from config.settings import Settings
 from planner.catalogue.model import Bundle
 from planner.step import Message
 from planner.topics import CATALOGUE_KEY
+from streams.cli.routing import TOPIC_OF
 from streams.importer import load_mapping, read_export
 from streams.log import LogClient
 from streams.topics import topic_specs
@@ -80,14 +81,15 @@ def city_events(file: Path = CITY_FILE) -> list[Message]:
     return [Message("bookings", event.key, event.value) for event in found.events]
 
 
-def opening_stock(bundle: Bundle, site: str) -> list[Message]:
-    """Two lots of every item, enough for about half of the City's two years."""
+def opening_stock(bundle: Bundle, site: str, items: Collection[str] | None = None) -> list[Message]:
+    """Two lots of every item (of ``items``), enough for about half of the City's two years."""
     return [
         _event(
-            "stock", site, "stock.received", f"stock/{item.id}/{lot}",
-            item=item.id, lot=lot, expiry=expiry, quantity=20_000,
+            site, "stock.received", f"stock/{item.id}/{lot}", CITY_OPENS,
+            {"item": item.id, "lot": lot, "expiry": expiry, "quantity": 20_000},
         )
         for item in bundle.items
+        if items is None or item.id in items
         for lot, expiry in (("A", "2016-06-30"), ("B", "2018-12-31"))
     ]  # fmt: skip
 
@@ -101,46 +103,45 @@ def standing_orders(bundle: Bundle, site: str) -> list[Message]:
             order = f"{supplier.id}-{month:02}"
             promised = date(2015 + (6 + month) // 12, (6 + month) % 12 + 1, 1)
             placed = {"order_id": order, "supplier": supplier.id, "lines": lines}
-            messages.append(_event("orders", site, "order.placed", f"{order}/placed", **placed))
+            messages.append(_event(site, "order.placed", f"{order}/placed", CITY_OPENS, placed))
             told = {"order_id": order, "promised": promised}
-            messages.append(_event("orders", site, "order.confirmed", f"{order}/confirmed", **told))
+            messages.append(_event(site, "order.confirmed", f"{order}/confirmed", CITY_OPENS, told))
     return messages
 
 
-def _event(topic: str, site: str, kind: str, event_id: str, at: datetime = CITY_OPENS, **fields: object) -> Message:
+def _event(site: str, kind: str, event_id: str, at: datetime, fields: Mapping[str, object]) -> Message:
     body = {"schema_version": 1, "type": kind, "event_id": event_id, "occurred_at": at, "source": "benchmark"}
-    return Message(topic, site.encode(), orjson.dumps(body | {"site": site} | fields))
+    topic = TOPIC_OF[kind.partition(".")[0]]
+    return Message(topic, site.encode(), orjson.dumps({**body, "site": site, **fields}))
 
 
 def received(site: str, item: str, event_id: str, quantity: int, at: datetime) -> Message:
     """A lot of its own came in."""
     fields = {"item": item, "lot": event_id, "expiry": at.date() + timedelta(days=700), "quantity": quantity}
-    return _event("stock", site, "stock.received", event_id, at, **fields)
+    return _event(site, "stock.received", event_id, at, fields)
 
 
 def counted(site: str, item: str, event_id: str, lots: dict[str, int], at: datetime) -> Message:
     """The shelf was counted."""
     found = [{"lot": lot, "quantity": quantity} for lot, quantity in lots.items()]
-    return _event("stock", site, "stock.counted", event_id, at, item=item, lots=found)
+    return _event(site, "stock.counted", event_id, at, {"item": item, "lots": found})
 
 
 # --- a made-up book -----------------------------------------------------------------------------------------
 
 
-def booking(
-    kind: str, booking_id: str, version: int, at: datetime, event_id: str | None = None, **fields: object
-) -> Message:
+def booking(kind: str, booking_id: str, version: int, at: datetime, fields: Mapping[str, object]) -> Message:
     """One event of a booking."""
-    body = {
+    body: dict[str, object] = {
         "schema_version": 1,
         "type": f"booking.{kind}",
-        "event_id": event_id or f"{booking_id}/{version}",
+        "event_id": f"{booking_id}/{version}",
         "occurred_at": at,
         "source": "benchmark",
         "booking_id": booking_id,
         "version": version,
     }
-    return Message("bookings", booking_id.encode(), orjson.dumps(body | fields))
+    return Message("bookings", booking_id.encode(), orjson.dumps({**body, **fields}))
 
 
 def book(sites: list[str], count: int, *, first: int = 0, seed: int = 1) -> Iterator[Message]:
@@ -155,7 +156,7 @@ def book(sites: list[str], count: int, *, first: int = 0, seed: int = 1) -> Iter
         fields: dict[str, object] = {"site": rng.choice(sites), "protocol": protocol, "start": start}
         if protocol in BY_WEIGHT:
             fields["parameters"] = {"weight_kg": rng.randrange(45, 111)}
-        yield booking("booked", f"b{number:08}", 1, opened + timedelta(seconds=60), **fields)
+        yield booking("booked", f"b{number:08}", 1, opened + timedelta(seconds=60), fields)
 
 
 def later_events(count: int, live: int, *, first: int = 0, seed: int = 2) -> Iterator[Message]:
@@ -165,12 +166,12 @@ def later_events(count: int, live: int, *, first: int = 0, seed: int = 2) -> Ite
     for turn, number in enumerate(rng.sample(range(first, first + live), count)):
         booking_id = f"b{number:08}"
         if turn % 4 == 0:
-            yield booking("cancelled", booking_id, 2, at)
+            yield booking("cancelled", booking_id, 2, at, {})
         elif turn % 4 == 1:
-            yield booking("amended", booking_id, 2, at, protocol="magnesium", parameters={})
+            yield booking("amended", booking_id, 2, at, {"protocol": "magnesium", "parameters": {}})
         else:
             start = at + timedelta(days=rng.randrange(1, DAYS), hours=15)
-            yield booking("rescheduled", booking_id, 2, at, start=start)
+            yield booking("rescheduled", booking_id, 2, at, {"start": start})
 
 
 # --- onto a log ---------------------------------------------------------------------------------------------

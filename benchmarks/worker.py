@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -63,7 +64,7 @@ class Worker:
 
     def __init__(
         self, broker_url: str, directory: Path, *, core: int | None = None, profile: Path | None = None,
-        **environment: str,
+        environment: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         self._log_file = directory / "worker.log"
         self._core = core
@@ -77,7 +78,7 @@ class Worker:
             "PLANNER_HTTP_PORT": str(self.http_port),
             "PLANNER_DATA_DIR": str(directory / "tables"),
             "PLANNER_SHUTDOWN_TIMEOUT_S": "60",
-            **environment,
+            **(environment or {}),
         }
         self._process: subprocess.Popen[bytes] | None = None
         self.started_at_s = 0.0
@@ -234,7 +235,7 @@ async def wait_applied(client: LogClient, worker: Worker) -> None:
             return
         forecasts = published
         # longer than the interval of forecasts, so that an unchanged count means that none is due
-        time.sleep(POLL_S)
+        await asyncio.sleep(POLL_S)
 
 
 async def last_written_ms(client: LogClient, topic: str) -> int:

@@ -82,6 +82,8 @@ class Engine:
         self._retry_limit_s = retry_limit_s
         self._slots: dict[int, _Slot] = {}
         self._closing = False
+        self._touched = asyncio.Event()
+        """Set when forecasts may be due: after a chunk, after a restore, and while some are left."""
 
     # --- partitions come and go -------------------------------------------------------------------------------
 
@@ -107,6 +109,7 @@ class Engine:
                 applied=applied,
                 seconds=round(time.perf_counter() - began, 3),
             )
+        self._touched.set()
 
     def drop(self) -> None:
         """Own nothing; a chunk being folded is not written."""
@@ -233,6 +236,7 @@ class Engine:
             await self._deliver(slot, chunk, effects, position if last else {})
             started = time.perf_counter()
         slot.applied[topic] = chunk.end
+        self._touched.set()
         metrics.records.labels(self.agent, topic).inc(len(records))
         metrics.chunk_records.labels(self.agent).observe(len(records))
 
@@ -282,13 +286,23 @@ class Engine:
     # --- what may wait ----------------------------------------------------------------------------------------
 
     async def publish_due(self) -> None:
-        """For ever: publish the forecasts that are due, at most every interval, without holding up any chunk."""
+        """For ever: publish the forecasts that are due, without holding up any chunk.
+
+        At once after a quiet interval, else once every interval for all that changed meanwhile; and never for more
+        than half of the time, so that however much changes, what comes in goes first.
+        """
         while True:
-            await asyncio.sleep(self._forecast_interval_s)
+            await self._touched.wait()
+            self._touched.clear()
+            began = time.perf_counter()
             for slot in list(self._slots.values()):
                 async with slot.lock:
                     due = [] if slot.dropped else slot.step.due()
-                await self._publish(due)
+                if due:
+                    self._touched.set()  # a step may have let only some through
+                    await self._publish(due)
+            took_s = time.perf_counter() - began
+            await asyncio.sleep(max(self._forecast_interval_s - took_s, took_s))
 
     async def _publish(self, messages: list[Message]) -> None:
         if messages:

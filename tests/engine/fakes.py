@@ -97,7 +97,9 @@ class ListStep:
 class Rig:
     """An engine with all of its surroundings faked."""
 
-    def __init__(self, *, page_records: int = 1000, retry_limit_s: float = 5.0) -> None:
+    def __init__(
+        self, *, page_records: int = 1000, retry_limit_s: float = 5.0, forecast_interval_s: float = 0.001
+    ) -> None:
         self.outlet = MemoryOutlet()
         self.made: list[ListStep] = []
         self.seeks: list[tuple[TP, int]] = []
@@ -122,7 +124,7 @@ class Rig:
             seek_back=seek_back,
             earliest_offset=earliest_offset,
             compacted=["catalogue"],
-            forecast_interval_s=0.001,
+            forecast_interval_s=forecast_interval_s,
             retry_limit_s=retry_limit_s,
         )
         self.engine.restore({0})

@@ -210,6 +210,30 @@ async def test_forecasts_go_out_between_chunks_and_on_release() -> None:
     assert not await rig.engine.apply(chunk(0)), "after the release nothing is applied"
 
 
+async def test_forecasts_go_out_at_once_when_it_was_quiet() -> None:
+    rig = Rig(forecast_interval_s=3600)
+    rig.step.postponed = [Message("forecasts", b"a", b"1")]
+    loop = asyncio.ensure_future(rig.engine.publish_due())
+    await until(lambda: bool(rig.outlet.messages))  # an hour has not passed
+    rig.step.postponed = [Message("forecasts", b"b", b"2")]
+    rig.outlet.messages.clear()
+    await rig.engine.apply(chunk(0))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    told = [message.topic for message in rig.outlet.messages]
+    assert told == ["outcomes"], "the chunk's forecast waits for the interval, and nothing else does"
+    loop.cancel()
+
+
+async def test_forecasts_left_by_a_step_go_out_without_another_chunk() -> None:
+    rig = Rig()
+    left = [[Message("forecasts", b"%d" % n, b"1")] for n in range(3)]
+    rig.step.due = lambda: left.pop() if left else []  # type: ignore[method-assign]
+    loop = asyncio.ensure_future(rig.engine.publish_due())
+    await until(lambda: len(rig.outlet.messages) == 3)
+    loop.cancel()
+
+
 async def test_a_release_waits_for_the_chunk_in_flight() -> None:
     rig = Rig()
     rig.outlet.failures = [ConnectionError("slow")]

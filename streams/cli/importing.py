@@ -83,6 +83,9 @@ def bookings(
         _show(found, dry_run, out)
         if tally is not None:
             show_tally(tally, timeout_s)
+            show(
+                stdout(), "The sites' plans follow the bookings: planner topics says how many requirements still wait."
+            )
     code = Exit.DONE if tally is None else tally.exit_code()
     ctx.exit(max(code, Exit.REFUSED) if found.unreadable else code)
 

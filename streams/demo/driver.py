@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -60,6 +61,7 @@ class Demo:
         Raises:
             WorkerFailed, NoAnswer: the worker ended, or says nothing.
         """
+        _end_in_good_order()
         async with WorkerProcess(self.broker_url, PREFIX, self._log_file, WORKER_ENVIRONMENT) as worker:
             async with self._connected(worker) as client, self._listening(client, refresh):
                 await self._send(client, worker, self.world.opening())
@@ -196,6 +198,14 @@ class Demo:
             self._waiting.discard(where)
         else:
             self._answered.add(where)
+
+
+def _end_in_good_order() -> None:
+    """Told to end from outside, the demo is cancelled like by Ctrl-C, and so ends its worker."""
+    task = asyncio.current_task()
+    if task is not None:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
 
 
 async def _repeat(refresh: Callable[[], None]) -> None:

@@ -76,7 +76,7 @@ def asked(played: Demo) -> list[Alert]:
     chosen: dict[str, Alert] = {}
     for component in (ALLOCATED_COMPONENT, RECALLED_COMPONENT):
         for alert in reversed(latest.values()):
-            if items[alert.item].component == component:
+            if items[alert.item].component == component and alert.kind in {AlertKind.REORDER, AlertKind.STOCK_OUT}:
                 chosen.setdefault(component, alert)
     for kind in KINDS:
         for alert in reversed(latest.values()):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import shlex
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from streams.embedded.lock import WorkerLock
-from tests.cli.worker import as_process
+from tests.cli.worker import as_process, environment
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +61,29 @@ def test_each_figure_can_be_asked_why(played: tuple[Path, str]) -> None:
         answered = as_process(*arguments)
         assert answered.returncode == 0, f"{command}: {answered.stderr}"
         assert answered.stdout, command
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_takes_its_worker_along(tmp_path: Path, number: int) -> None:
+    directory = tmp_path / "season"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "streams.cli", "demo", "--data", str(directory), "--seconds", "600"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment(),
+    )
+    give_up_s = time.monotonic() + 60
+    log = directory / "worker.log"
+    while not (log.exists() and "started" in log.read_text()):
+        assert time.monotonic() < give_up_s and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert b"Traceback" not in said
+    assert "stopped" in log.read_text()
+    with WorkerLock(directory / "planner.db"):
+        pass
 
 
 def test_a_directory_in_use_is_not_played_over(played: tuple[Path, str]) -> None:

@@ -69,6 +69,7 @@ class PlannerApp(faust.App):  # type: ignore[misc]
         consumer = super()._new_consumer()
         consumer.applied_offsets = self._applied_offsets
         consumer.starts_at = self._starts_at
+        consumer.retry_limit_s = self.settings.retry_limit_s
         return consumer
 
     def _create_directories(self) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from faust.transport.consumer import Consumer
 from faust.types import TP
@@ -25,6 +25,7 @@ from faust.types.tuples import ConsumerMessage, ack_lock
 from mode.utils.futures import notify
 
 from streams.delivery.chunk import Chunk
+from streams.retry import persist
 
 IDLE_WAIT_S = 1.0
 """Longest wait for records; every change of what is wanted interrupts it."""
@@ -35,7 +36,12 @@ CHANGELOG_WAIT_S = 0.01
 
 
 class ChunkConsumer(Consumer):  # type: ignore[misc]
-    """Mixin over a Faust consumer. The transport below gives ``_fetch`` and ``_interrupt``."""
+    """Mixin over a Faust consumer. The transport below gives ``_fetch``, ``_interrupt`` and ``_waiting``."""
+
+    fetch_faults: ClassVar[tuple[type[Exception], ...]] = ()
+    """Faults of the log that may pass."""
+    retry_limit_s: float = 60.0
+    """How long they are retried; set by the app."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._in_flight: dict[TP, Any] = {}
@@ -137,7 +143,7 @@ class ChunkConsumer(Consumer):  # type: ignore[misc]
                 if not wanted:
                     await self._wait_for_change()
                     continue
-                for chunk in self._in_turn(await self._fetch(wanted, self._patience_s())):
+                for chunk in self._in_turn(await self._fetch_or_try_again(wanted)):
                     await self._deliver(chunk)
         except self.consumer_stopped_errors:
             if not self.app.should_stop:
@@ -147,6 +153,12 @@ class ChunkConsumer(Consumer):  # type: ignore[misc]
                 raise
         finally:
             self._flow_stopped.set()
+
+    async def _fetch_or_try_again(self, wanted: set[TP]) -> list[Chunk]:
+        """Fetch; a fault of the log is retried, with growing pauses, until the limit."""
+        return await persist(
+            lambda: self._fetch(wanted, self._patience_s()), self.fetch_faults, self.retry_limit_s, "consumer"
+        )
 
     async def _wait_for_change(self) -> None:
         try:

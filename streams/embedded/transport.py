@@ -185,6 +185,8 @@ class _LogConsumer(Consumer):  # type: ignore[misc]
 class EmbeddedConsumer(ChunkConsumer, _LogConsumer):
     """Consumer of chunks. Also keeps the house: removes what may go."""
 
+    fetch_faults = (LogBusy,)
+
     async def on_start(self) -> None:
         """Start removing what may go."""
         await super().on_start()

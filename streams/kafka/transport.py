@@ -129,6 +129,8 @@ class ChunkThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 class KafkaConsumer(ChunkConsumer, driver.Consumer):  # type: ignore[misc]
     """Consumer of chunks."""
 
+    fetch_faults = (KafkaError,)
+
     def _new_consumer_thread(self) -> ChunkThread:
         return ChunkThread(self, loop=self.loop, beacon=self.beacon)
 

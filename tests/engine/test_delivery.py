@@ -22,6 +22,7 @@ from streams import names
 from streams.delivery import consumer as delivery
 from streams.delivery.assembly import PlannerApp
 from streams.embedded.database import Database
+from streams.log import LogBusy
 from streams.topics import topic_specs
 from tests.engine.counting import BUG, CountingStep, counting_app
 from tests.engine.fakes import until
@@ -245,3 +246,18 @@ async def test_due_messages_come_after_their_chunk_and_survive_a_clean_stop(benc
         await until(lambda: bench.counted(app, names.PLAN) == 30)
     forecasts = {key for p in range(PARTITIONS) for key, _ in bench.database.scan(PREFIX + "forecasts", p)}
     assert len(forecasts) == 30
+
+
+async def test_a_log_that_cannot_be_read_for_a_moment_is_read_again(bench: Bench) -> None:
+    async with bench.running() as app:
+        fetch, faults = app.consumer._fetch, [LogBusy("once"), LogBusy("twice")]
+
+        async def troubled(wanted: set[TP], timeout_s: float) -> Any:
+            if faults:
+                raise faults.pop()
+            return await fetch(wanted, timeout_s)
+
+        app.consumer._fetch = troubled
+        bench.publish(20)
+        await until(lambda: bench.counted(app, names.PLAN) == 20)
+        assert faults == []

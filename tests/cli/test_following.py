@@ -65,39 +65,46 @@ class Following:
             if all(word in line for word in words):
                 return line
 
+    def __enter__(self) -> Following:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
     def interrupt(self) -> int:
         self.process.send_signal(signal.SIGINT)
-        status = self.process.wait(WAIT_S_MAX)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        return status
+        return self.process.wait(WAIT_S_MAX)
 
 
 def test_alerts_are_followed_and_resolve_by_an_event(worker: Worker) -> None:
-    following = Following(worker.broker, "alerts", "--item", ITEM, "--follow", "--json")
-    first = json.loads(following.line_with('"kind":"reorder"'))
-    assert first["state"] == "open"
-    assert planner(worker.broker, "publish", "-", stdin=received(2, 5_000)).exit_code == 0
-    resolved = json.loads(following.line_with('"kind":"reorder"', '"state":"resolved"'))
-    assert resolved["alert_id"] == first["alert_id"]
-    assert resolved["resolved_by_event_id"] == "flush-2"
-    assert following.interrupt() == 0
+    with Following(worker.broker, "alerts", "--item", ITEM, "--follow", "--json") as following:
+        first = json.loads(following.line_with('"kind":"reorder"'))
+        assert first["state"] == "open"
+        assert planner(worker.broker, "publish", "-", stdin=received(2, 5_000)).exit_code == 0
+        resolved = json.loads(following.line_with('"kind":"reorder"', '"state":"resolved"'))
+        assert resolved["alert_id"] == first["alert_id"]
+        assert resolved["resolved_by_event_id"] == "flush-2"
+        assert following.interrupt() == 0
 
 
 def test_alerts_followed_in_words(worker: Worker) -> None:
-    following = Following(worker.broker, "alerts", "--item", ITEM, "--follow")
-    following.line_with("north/saline-flush-10ml/reorder/1")
-    assert planner(worker.broker, "publish", "-", stdin=received(2, 5_000)).exit_code == 0
-    assert "(by flush-2)" in following.line_with("resolved", "reorder/1")
-    assert following.interrupt() == 0
+    with Following(worker.broker, "alerts", "--item", ITEM, "--follow") as following:
+        following.line_with("north/saline-flush-10ml/reorder/1")
+        assert planner(worker.broker, "publish", "-", stdin=received(2, 5_000)).exit_code == 0
+        assert "(by flush-2)" in following.line_with("resolved", "reorder/1")
+        assert following.interrupt() == 0
 
 
 def test_forecasts_are_watched_on_a_pipe(worker: Worker) -> None:
-    following = Following(worker.broker, "forecasts", "--site", "north", "--item", ITEM, "--watch")
-    following.line_with("north  item  saline-flush-10ml", "on hand 1 ")
-    assert planner(worker.broker, "publish", "-", stdin=received(2, 5_000)).exit_code == 0
-    following.line_with("on hand 5,001")
-    assert following.interrupt() == 0
+    with Following(worker.broker, "forecasts", "--site", "north", "--item", ITEM, "--watch") as following:
+        following.line_with("north  item  saline-flush-10ml", "on hand 1 ")
+        assert planner(worker.broker, "publish", "-", stdin=received(2, 5_000)).exit_code == 0
+        following.line_with("on hand 5,001")
+        assert following.interrupt() == 0
 
 
 def test_forecasts_are_watched_on_a_terminal(worker: Worker) -> None:
@@ -117,5 +124,5 @@ def test_forecasts_are_watched_on_a_terminal(worker: Worker) -> None:
             assert planner(worker.broker, "publish", "-", stdin=received(2, 5_000)).exit_code == 0
     process.send_signal(signal.SIGINT)
     assert process.wait(WAIT_S_MAX) == 0
-    os.close(terminal)
+    os.close(terminal)  # had anything failed before, closing it at the end of this process would end the command
     assert "\x1b[" in seen, "redrawn in place"

@@ -117,12 +117,17 @@ def test_forecasts_are_watched_on_a_terminal(worker: Worker) -> None:
     os.close(side)
     seen = ""
     published = False
-    while "5,001" not in seen:
-        seen += os.read(terminal, 65_536).decode("utf-8", "replace")
-        if not published and "on hand 1" in seen:
-            published = True
-            assert planner(worker.broker, "publish", "-", stdin=received(2, 5_000)).exit_code == 0
-    process.send_signal(signal.SIGINT)
-    assert process.wait(WAIT_S_MAX) == 0
-    os.close(terminal)  # had anything failed before, closing it at the end of this process would end the command
+    try:
+        while "5,001" not in seen:
+            seen += os.read(terminal, 65_536).decode("utf-8", "replace")
+            if not published and "on hand 1" in seen:
+                published = True
+                assert planner(worker.broker, "publish", "-", stdin=received(2, 5_000)).exit_code == 0
+        process.send_signal(signal.SIGINT)
+        assert process.wait(WAIT_S_MAX) == 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        os.close(terminal)
     assert "\x1b[" in seen, "redrawn in place"

@@ -65,8 +65,7 @@ class Finding:
 
     def sessions(self) -> tuple[SessionAtRisk, ...]:
         """Those named in the alert."""
-        first = () if self.missed is None else self.missed.first(SESSIONS_LISTED)
-        return tuple(session.published() for session in first)
+        return () if self.missed is None else self.missed.first(SESSIONS_LISTED)
 
 
 class View:
@@ -230,10 +229,8 @@ def _stock_out_news(view: View, row: int, told: Alert, day: date, missed: Missed
     if count > SESSIONS_LISTED:
         return worse, news  # not all of them were named
     now_s = view.now.timestamp()
-    before = {(s.booking_id, start) for s in told.sessions_at_risk if (start := s.start.timestamp()) > now_s}
-    now = {
-        (s.booking_id, float(s.start_s)) for s in missed.first(SESSIONS_LISTED) if s.start_s > now_s and s.day <= last
-    }
+    before = {(s.booking_id, start) for s in told.sessions_at_risk if (start := int(s.start.timestamp())) > now_s}
+    now = missed.starts(SESSIONS_LISTED, now_s, last)
     return worse or bool(now - before), news or bool(before - now)
 
 

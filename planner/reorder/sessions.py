@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,23 +16,6 @@ from planner.site.state import BookingEntry, Moments, SiteState
 
 _ROUNDING = 1e-9
 """Containers: shortages below it come from binary sums, not from stock."""
-
-
-class Missed(NamedTuple):
-    """A session that the stock does not reach; a ``SessionAtRisk`` is made of it when it is published."""
-
-    start_s: int
-    booking_id: str
-    day: int
-    needs: float
-
-    def published(self) -> SessionAtRisk:
-        return SessionAtRisk(
-            booking_id=self.booking_id,
-            day=date.fromordinal(self.day),
-            start=datetime.fromtimestamp(self.start_s, UTC),
-            needs=self.needs,
-        )
 
 
 def live_bookings(state: SiteState, days: Iterable[int]) -> Iterator[tuple[str, BookingEntry]]:
@@ -70,12 +52,16 @@ class MissedSessions:
         """How many there are through the day (an ordinal)."""
         return int(np.searchsorted(self._at, self._booked.sessions_through(day)))
 
-    def first(self, most: int) -> tuple[Missed, ...]:
+    def first(self, most: int) -> tuple[SessionAtRisk, ...]:
         """The first ``most`` of them."""
-        return tuple(
-            self._booked.session(at, needs)
-            for at, needs in zip(self._at[:most].tolist(), self._needs[:most].tolist(), strict=True)
-        )
+        at, needs = self._at[:most].tolist(), self._needs[:most].tolist()
+        return tuple(map(self._booked.session, at, needs))
+
+    def starts(self, most: int, after_s: float, through: int) -> set[tuple[str, int]]:
+        """(booking, start) of those of the first ``most`` that begin after ``after_s`` and through a day (ordinal)."""
+        end = self._booked.sessions_through(through)
+        sessions = [self._booked.sessions[at] for at in self._at[:most].tolist() if at < end]
+        return {(booking, start_s) for start_s, booking, _ in sessions if start_s > after_s}
 
 
 class BookedDays:
@@ -89,17 +75,20 @@ class BookedDays:
     def __init__(self, state: SiteState, first_day: int, days: int) -> None:
         self._state = state
         self._first = first_day
-        self._sessions: list[tuple[int, str, str]] = []  # start, booking, profile
+        self.sessions: list[tuple[int, str, str]] = []
+        """Start (unix seconds), booking, profile."""
+        self._published: dict[tuple[int, float], SessionAtRisk] = {}
         self._ends: list[int] = []  # by day, how many sessions there are through it
         for day in range(first_day, first_day + days):
-            self._sessions += sorted(
+            self.sessions += sorted(
                 (entry.start_s, booking, entry.profile)
                 for booking in state.by_day.get(day, ())
                 for entry in (state.bookings[booking],)
             )
-            self._ends.append(len(self._sessions))
+            self._ends.append(len(self.sessions))
+        self._counts = np.diff(self._ends, prepend=0)
         codes: dict[str, int] = {}
-        self._codes = np.array([codes.setdefault(profile, len(codes)) for _, _, profile in self._sessions], np.intp)
+        self._codes = np.array([codes.setdefault(profile, len(codes)) for _, _, profile in self.sessions], np.intp)
         self._profiles = [state.profiles[profile].items for profile in codes]
 
     def missed(self, outlook: Outlook, row: int, item: Item, days: int) -> MissedSessions:
@@ -110,13 +99,13 @@ class BookedDays:
         """
         end = self._ends[days - 1] if days else 0
         needs = self._needs(item)[self._codes[:end]]
-        users = np.flatnonzero(needs > 0)
+        users = (needs > 0).nonzero()[0]
         needs = needs[users]
         supply = outlook.supply[row, :days] + _ROUNDING
         if not (supply > 0).any():
             return MissedSessions(self, users, needs)
-        limits = np.repeat(supply, np.diff(self._ends[:days], prepend=0))[users]
-        beyond = np.flatnonzero(np.cumsum(needs) > limits)
+        limits = np.repeat(supply, self._counts[:days])[users]
+        beyond = (np.cumsum(needs) > limits).nonzero()[0]
         if not beyond.size:
             return MissedSessions(self, beyond, needs[beyond])
         # those before the first that is not reached take what they need; from there on it is decided one by one
@@ -135,9 +124,18 @@ class BookedDays:
         moments = [items.get(item.id) for items in self._profiles]
         return np.array([0.0 if found is None else containers_per_session(found, item) for found in moments])
 
-    def session(self, at: int, needs: float) -> Missed:
-        start_s, booking, _ = self._sessions[at]
-        return Missed(start_s, booking, self.day_of(at), needs)
+    def session(self, at: int, needs: float) -> SessionAtRisk:
+        """As it is told in an alert: many items miss the same sessions with the same need."""
+        found = self._published.get((at, needs))
+        if found is None:
+            start_s, booking, _ = self.sessions[at]
+            found = self._published[at, needs] = SessionAtRisk(
+                booking_id=booking,
+                day=date.fromordinal(self.day_of(at)),
+                start=datetime.fromtimestamp(start_s, UTC),
+                needs=needs,
+            )
+        return found
 
     def day_of(self, at: int) -> int:
         return self._first + bisect_right(self._ends, at)

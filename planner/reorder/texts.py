@@ -97,7 +97,7 @@ def stock_out(
     column = (day - plan.first_day).days
     supply, mean = float(outlook.supply[row, column]), float(outlook.cumulative_mean[row, column])
     if missed.total:
-        first = missed.first(1)[0].published()
+        first = missed.first(1)[0]
         sessions = (
             f"{missed.total} booked session{'s are' if missed.total > 1 else ' is'} not reached"
             f"{', the first' if missed.total > 1 else ''} on {moment_text(first.start, catalogue.zone(plan.site))} "

@@ -44,6 +44,7 @@ def take_session(
     expected = profile.items if profile is not None else {}
     told = {use.item: use for use in actual_use or ()}
     left_out = 0
+    today = catalogue.site_day(state.site, at)
     for item_id in [*expected, *(item for item in told if item not in expected)]:
         item = catalogue.items.get(item_id)
         if item is None:
@@ -53,7 +54,9 @@ def take_session(
         if amount is None and item_id not in expected:
             left_out += 1
             continue
-        stock = state.stock.setdefault(item_id, ItemStock())
+        stock = state.stock.get(item_id)
+        if stock is None:
+            stock = state.stock[item_id] = ItemStock()
         if item.use is ContainerUse.MULTI_DOSE:
             volume = amount if amount is not None else _presumed_volume(stock, expected.get(item_id, _NOTHING))
             if volume > 0:
@@ -65,7 +68,7 @@ def take_session(
             whole = int(stock.presumed)
             if whole:
                 stock.presumed -= whole
-                take(stock, whole, fefo(stock, catalogue.site_day(state.site, at)))
+                take(stock, whole, fefo(stock, today))
         touched.stock_of(item_id, cause)
     return left_out
 

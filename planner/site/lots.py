@@ -35,7 +35,8 @@ def put(stock: ItemStock, lot: str, expiry: date, quantity: int) -> None:
 def fefo(stock: ItemStock, day: date) -> list[Lot]:
     """Lots that may be used on ``day``, first expired first."""
     usable = [lot for lot in stock.lots.values() if lot.quantity and not lot.quarantined and lot.expiry >= day]
-    return sorted(usable, key=_by_expiry)
+    usable.sort(key=_by_expiry)
+    return usable
 
 
 def for_waste(stock: ItemStock, *, recalled: bool) -> list[Lot]:

@@ -245,11 +245,7 @@ def _is_order_cancelled(view: View, alert: Alert) -> bool:
 
 
 def _is_other_decision(alert: Alert, finding: Finding) -> bool:
-    return (
-        alert.severity != finding.severity
-        or finding.news
-        or any(alert.reasons.get(name) != value for name, value in finding.decisive.items())
-    )
+    return alert.severity != finding.severity or finding.news or not finding.decisive.items() <= alert.reasons.items()
 
 
 def _is_worse(alert: Alert, finding: Finding) -> bool:

@@ -78,6 +78,7 @@ class BookedDays:
         self.sessions: list[tuple[int, str, str]] = []
         """Start (unix seconds), booking, profile."""
         self._published: dict[tuple[int, float], SessionAtRisk] = {}
+        self._when: dict[int, tuple[date, datetime]] = {}
         self._ends: list[int] = []  # by day, how many sessions there are through it
         for day in range(first_day, first_day + days):
             self.sessions += sorted(
@@ -125,15 +126,16 @@ class BookedDays:
         return np.array([0.0 if found is None else containers_per_session(found, item) for found in moments])
 
     def session(self, at: int, needs: float) -> SessionAtRisk:
-        """As it is told in an alert: many items miss the same sessions with the same need."""
+        """As it is told in an alert: many items miss the same sessions, often with the same need."""
         found = self._published.get((at, needs))
         if found is None:
-            start_s, booking, _ = self.sessions[at]
-            found = self._published[at, needs] = SessionAtRisk(
-                booking_id=booking,
-                day=date.fromordinal(self.day_of(at)),
-                start=datetime.fromtimestamp(start_s, UTC),
-                needs=needs,
+            when = self._when.get(at)
+            if when is None:
+                start = datetime.fromtimestamp(self.sessions[at][0], UTC)
+                when = self._when[at] = (date.fromordinal(self.day_of(at)), start)
+            # not validated again: the booking's id and start were, when it came in
+            found = self._published[at, needs] = SessionAtRisk.model_construct(
+                booking_id=self.sessions[at][1], day=when[0], start=when[1], needs=needs
             )
         return found
 

@@ -234,6 +234,12 @@ class Database:
         """The offset the next record gets, by partition."""
         return self._offsets(topic, "next_offset")
 
+    def all_end_offsets(self) -> dict[tuple[str, int], int]:
+        """The offset the next record gets, by topic and partition: of all of them, in one look."""
+        with self.guard:
+            rows = self.connection.execute("SELECT topic, partition, next_offset FROM partitions")
+            return {(topic, partition): offset for topic, partition, offset in rows}
+
     def first_offsets(self, topic: str) -> dict[int, int]:
         """The lowest offset that may still be kept, by partition."""
         return self._offsets(topic, "first_offset")

@@ -208,7 +208,9 @@ class EmbeddedConsumer(ChunkConsumer, _LogConsumer):
         while True:
             written.clear()
             seen = self._database.change()
-            chunks = [chunk for tp in sorted(wanted) if (chunk := self._read(tp)) is not None]
+            # one look tells which partitions hold anything new; most do not
+            ends = self._database.all_end_offsets()
+            chunks = [chunk for tp in sorted(wanted) if (chunk := self._read(tp, ends.get(tp, 0))) is not None]
             if chunks:
                 return chunks
             while self._database.change() == seen and not written.is_set():
@@ -219,9 +221,10 @@ class EmbeddedConsumer(ChunkConsumer, _LogConsumer):
     def _waiting(self, tp: TP) -> bool:
         return self.highwater(tp) > self._positions.get(tp, 0)
 
-    def _read(self, tp: TP) -> Chunk | None:
+    def _read(self, tp: TP, log_end: int) -> Chunk | None:
+        """What follows the position; ``log_end`` as known just before."""
         start = self._positions.get(tp)
-        if start is None:
+        if start is None or start >= log_end:
             return None
         transport = self.transport
         records = self._database.fetch(
@@ -236,7 +239,7 @@ class EmbeddedConsumer(ChunkConsumer, _LogConsumer):
             return None
         end = records[-1].offset + 1
         self._positions[tp] = end
-        return Chunk(tp.topic, tp.partition, start, end, max(0, self.highwater(tp) - end), records)
+        return Chunk(tp.topic, tp.partition, start, end, max(0, log_end - end), records)
 
 
 class EmbeddedProducer(Producer):  # type: ignore[misc]

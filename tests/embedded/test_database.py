@@ -259,3 +259,10 @@ def test_a_writer_that_waits_too_long_is_told_so(database: Database, tmp_path: P
     blocker.execute("COMMIT")
     blocker.close()
     assert len(database.append([Message("events", None, b"")])) == 1
+
+
+def test_all_ends_in_one_look_are_those_of_each_topic(database: Database) -> None:
+    database.append([Message("events", b"a", b"1"), Message("events", b"b", b"2"), Message("table", b"a", b"3")])
+    expected = {(topic, n): end for topic in database.topics() for n, end in database.end_offsets(topic).items()}
+    assert database.all_end_offsets() == expected
+    assert sum(expected.values()) == 3

@@ -1,0 +1,70 @@
+"""``python -m benchmarks [NAME…]``: prints the tables of all benchmarks, or of those named. Nothing is left running."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import booking_step_cost, city, forecast_cost, latency, load, memory, profiling, scaling, start
+from benchmarks.table import header
+
+
+def _benchmarks(given: argparse.Namespace) -> dict[str, tuple[str, Callable[[], object]]]:
+    """Name → what it tells, and how to run it."""
+    file, broker, quick = given.city, given.broker, given.quick
+    return {
+        "city": (
+            "City replay: events/s through one worker on one core, bytes out",
+            lambda: city.main(city=file, repeats=1 if quick else 3, limit=30_000 if quick else None, broker=broker),
+        ),
+        "latency": (
+            "from publish to readable at 100 events/s",
+            lambda: latency.main(city=file, repeats=1 if quick else 3, seconds=10 if quick else 30, broker=broker),
+        ),
+        "start": (
+            "from the start of the process to the first event handled",
+            lambda: start.main(repeats=2 if quick else 5, bookings=10_000 if quick else start.BOOKINGS),
+        ),
+        "memory": (
+            "memory of a worker by live booking",
+            lambda: memory.main(live=40_000 if quick else memory.LIVE),
+        ),
+        "scaling": (
+            "cost of an event by the number of live bookings (1,000,000: about half an hour)",
+            lambda: scaling.main(large=100_000 if quick else scaling.LARGE),
+        ),
+        "booking-step": ("cost of the step of expand", booking_step_cost.main),
+        "forecast": ("cost of need, projection and forecast messages", forecast_cost.main),
+        "profile": ("where a worker's time goes (cProfile)", lambda: profiling.main(city=file)),
+    }
+
+
+def main() -> int:
+    """Run what the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="all if none is given")
+    parser.add_argument("--city", type=Path, default=load.CITY_FILE, metavar="FILE", help="the City bookings (CSV.gz)")
+    parser.add_argument("--broker", metavar="URL", help="kafka://host:port for city and latency, not the embedded log")
+    parser.add_argument("--quick", action="store_true", help="less of everything: minutes in all")
+    given = parser.parse_args()
+    known = _benchmarks(given)
+    unknown = [name for name in given.names if name not in known]
+    if unknown:
+        told = "\n".join(f"  {name:<14}{what}" for name, (what, _) in known.items())
+        parser.error(f"no benchmark {', '.join(unknown)}; expected of:\n{told}")
+    header(shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]))
+    failed = 0
+    for name in given.names or known:
+        try:
+            known[name][1]()
+        except load.NoLoad as missing:
+            print(f"{name}: did not run: {missing}\n", file=sys.stderr)
+            failed = 1
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

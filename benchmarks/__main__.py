@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +56,8 @@ def main() -> int:
     if unknown:
         told = "\n".join(f"  {name:<14}{what}" for name, (what, _) in known.items())
         parser.error(f"no benchmark {', '.join(unknown)}; expected of:\n{told}")
+    # so that workers and temporary directories go with us
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     header(shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]))
     failed = 0
     for name in given.names or known:

@@ -70,7 +70,7 @@ def main(*, live: int = LIVE, warm: int = WARM) -> None:
         f"Memory of a worker with {SITES} sites",
         ("live bookings", "RSS MB", "bytes per booking", f"per booking beyond {few:,}", f"< {TARGET_BYTES:,}"),
         rows,
-        "Per booking: all growth since the empty worker, two caches of SQLite (32 MB each) and the plans of sites included.",
+        "Per booking: all growth since the empty worker, caches of SQLite (32 MB each) and plans of sites included.",
     )
 
 

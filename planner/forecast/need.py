@@ -198,21 +198,24 @@ class SiteNeed:
             return
         self._make_room()
         slots, per_session = self._dense(rows)
-        mean = np.stack([count.mean for count in counts])[:, :, None]
-        variance = np.stack([count.variance for count in counts])[:, :, None]
-        # sums along the first axis are taken one row after the other: the same whatever stands beside them
-        self._moments[2][:, slots] = (mean * per_session[0]).sum(axis=0)
-        self._moments[3][:, slots] = (mean * per_session[1] + variance * per_session[2]).sum(axis=0)
+        mean, variance = np.zeros((2, self._days, slots.size))
+        # one row after the other: the sum is the same whatever stands beside it
+        for count, (m, v, squared) in zip(counts, per_session, strict=True):
+            expected = count.mean[:, None]
+            mean += expected * m
+            variance += expected * v
+            variance += count.variance[:, None] * squared
+        self._moments[2][:, slots] = mean
+        self._moments[3][:, slots] = variance
 
     def _dense(self, rows: list[Row]) -> tuple[npt.NDArray[np.intp], Floats]:
-        """The slots that rows have, and mean, variance and squared mean by row and slot; (3, rows, 1, slots)."""
+        """The slots that rows have, and mean, variance and squared mean by row and slot; shape (rows, 3, slots)."""
         key = tuple(map(id, rows))
         if self._dense_of is None or self._dense_of[0] != key:
             slots = np.unique(np.concatenate([row.slots for row in rows]))
-            values = np.zeros((3, len(rows), 1, slots.size))
+            values = np.zeros((len(rows), 3, slots.size))
             for number, row in enumerate(rows):
-                at = np.searchsorted(slots, row.slots)
-                values[:, number, 0, at] = row.mean, row.variance, row.mean * row.mean
+                values[number][:, np.searchsorted(slots, row.slots)] = row.mean, row.variance, row.mean * row.mean
             self._dense_of = (key, rows, slots, values)
         return self._dense_of[2], self._dense_of[3]
 

@@ -184,7 +184,7 @@ def find_stock_out(view: View, row: int, standing: Alert | None) -> Finding | No
     """An order placed now comes too late for sessions that are already near."""
     if not is_stock_out(view, row, standing is not None):
         return None
-    risk = session_risk(view, row)
+    risk = session_risk(view, row).tolist()
     day = _stock_out_day(view, risk, None if standing is None else standing.stock_out_day)
     missed = view.booked.missed(view.outlook, row, view.item(row), view.plan.days_before(row))
     worse, news = (False, False) if standing is None else _stock_out_news(view, row, standing, day, missed)
@@ -193,7 +193,7 @@ def find_stock_out(view: View, row: int, standing: Alert | None) -> Finding | No
         severity="critical",
         decisive={},
         describe=lambda: texts.stock_out(
-            view.outlook, view.plan, view.catalogue, row, day=day, risk=float(risk.max()), missed=missed
+            view.outlook, view.plan, view.catalogue, row, day=day, risk=max(risk), missed=missed
         ),
         stock_out_day=day,
         missed=missed,
@@ -234,17 +234,16 @@ def _stock_out_news(view: View, row: int, told: Alert, day: date, missed: Missed
     return worse or bool(now - before), news or bool(before - now)
 
 
-def _stock_out_day(view: View, risk: Floats, published: date | None) -> date:
+def _stock_out_day(view: View, risk: list[float], published: date | None) -> date:
     """First day at critical risk; the published one stays while it is at risk and none before it is critical."""
-    critical = view.critical
     first = view.plan.first_day
-    above = np.flatnonzero(risk >= critical)
+    above = next((column for column, value in enumerate(risk) if value >= view.critical), None)
     column = None if published is None else (published - first).days
-    if column is not None and 0 <= column < risk.size:
-        still = risk[column] >= critical * view.margin
-        if still and (not above.size or above[0] >= column):
+    if column is not None and 0 <= column < len(risk):
+        still = risk[column] >= view.critical * view.margin
+        if still and (above is None or above >= column):
             return first + timedelta(days=column)
-    return first + timedelta(days=int(above[0] if above.size else risk.argmax()))
+    return first + timedelta(days=risk.index(max(risk)) if above is None else above)
 
 
 def held(value: float, published: str | int | float | None, least: float) -> float:

@@ -50,7 +50,7 @@ class MissedSessions:
 
     def through(self, day: int) -> int:
         """How many there are through the day (an ordinal)."""
-        return int(np.searchsorted(self._at, self._booked.sessions_through(day)))
+        return int(self._at.searchsorted(self._booked.sessions_through(day)))
 
     def first(self, most: int) -> tuple[SessionAtRisk, ...]:
         """The first ``most`` of them."""
@@ -98,12 +98,14 @@ class BookedDays:
         Stock goes to sessions in the order of their start; one that it does not reach takes nothing, so a smaller
         or later one may still be reached.
         """
-        end = self._ends[days - 1] if days else 0
+        if not days:
+            return MissedSessions(self, np.zeros(0, np.intp), np.zeros(0))
+        end = self._ends[days - 1]
         needs = self._needs(item)[self._codes[:end]]
         users = (needs > 0).nonzero()[0]
         needs = needs[users]
         supply = outlook.supply[row, :days] + _ROUNDING
-        if not (supply > 0).any():
+        if supply.max() <= 0:
             return MissedSessions(self, users, needs)
         limits = np.repeat(supply, self._counts[:days])[users]
         beyond = (np.cumsum(needs) > limits).nonzero()[0]

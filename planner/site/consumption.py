@@ -50,7 +50,7 @@ def take_session(
         if item is None:
             left_out += 1
             continue
-        amount = _told(item, told.get(item_id))
+        amount = _told(item, told[item_id]) if item_id in told else None
         if amount is None and item_id not in expected:
             left_out += 1
             continue
@@ -83,10 +83,8 @@ def _presumed_volume(stock: ItemStock, moments: Moments) -> Decimal:
     return moments.certain + probable
 
 
-def _told(item: Item, use: ItemUse | None) -> Decimal | None:
-    """What was used, in containers (mL for multi-dose); None: not told, or in a unit that says nothing here."""
-    if use is None:
-        return None
+def _told(item: Item, use: ItemUse) -> Decimal | None:
+    """What was used, in containers (mL for multi-dose); None: told in a unit that says nothing here."""
     content = item.content
     if item.use is ContainerUse.MULTI_DOSE:
         if use.volume_ml is not None:

@@ -34,6 +34,8 @@ def put(stock: ItemStock, lot: str, expiry: date, quantity: int) -> None:
 
 def fefo(stock: ItemStock, day: date) -> list[Lot]:
     """Lots that may be used on ``day``, first expired first."""
+    if not stock.lots:
+        return []
     usable = [lot for lot in stock.lots.values() if lot.quantity and not lot.quarantined and lot.expiry >= day]
     usable.sort(key=_by_expiry)
     return usable

@@ -323,3 +323,30 @@ def test_a_restart_does_not_repeat_itself() -> None:
     assert not world.review("restart", None)
     unbook(world.state, f"B-{VITAMIN}-1")
     assert [a.kind for a in world.review("cancel", [VITAMIN])] in ([], [AlertKind.STOCK_OUT])
+
+
+def test_a_long_shortage_of_many_sessions_is_told_by_stretches_of_days() -> None:
+    """A hundred sessions a day and nothing there for four weeks, an order taking three days: told anew every second
+    day, though each day other sessions are the first; and nothing while a day's sessions take place one by one."""
+    state = site(magnesium_vial=0)
+    for day in range(40):
+        for number in range(100):
+            start = at(MONDAY + timedelta(days=day), "10:00") + timedelta(minutes=number)
+            book(state, f"B{day:02d}-{number:02d}", start, {MAGNESIUM: "1"})
+    told: list[tuple[int, Alert]] = []
+    for day in range(28):
+        today = MONDAY + timedelta(days=day)
+        for clock, done in (("00:00", 0), ("10:31", 30), ("11:31", 30)):
+            for number in range(done):
+                ended = number + (30 if clock == "11:31" else 0)
+                unbook(state, f"B{day:02d}-{ended:02d}")
+            seen = outlook(state, today, {MAGNESIUM: 100.0})
+            alerts = review(state, CLINIC, seen, at(today, clock), "tick", [MAGNESIUM])
+            told += [(day, a) for a in alerts if a.kind is AlertKind.STOCK_OUT]
+    days = [day for day, _ in told]
+    assert len(days) == len(set(days))
+    assert 9 <= len(days) <= 14
+    for _, alert in told:
+        assert len(alert.sessions_at_risk) == SESSIONS_LISTED
+        assert alert.state is AlertState.OPEN
+        assert date.fromisoformat(str(alert.reasons["sessions_through"])) > CLINIC.site_day(SITE, alert.updated_at)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import contextlib
 import logging
 import os
@@ -53,8 +54,14 @@ class FaultyCatalogue(Exception):  # noqa: N818 - named after what happened
     """The configured catalogue has faults; each is in the message, with its place."""
 
 
+GARBAGE_THRESHOLDS = (50_000, 20, 50)
+"""Of the cyclic collector. A worker's state is many small objects without cycles; at Python's own thresholds (700 …)
+it walks them again and again (15 % of the booking step: ``python -m benchmarks.booking_step_cost`` with either)."""
+
+
 def work(settings: Settings, bundle: Bundle | None = None) -> int:
     """Run a worker as the whole program, on uvloop where there is one. Returns an exit code."""
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
     try:
         import uvloop  # noqa: PLC0415 - there is none on some systems
 

@@ -49,11 +49,10 @@ class Partition:
         for effects in self.expand.fold(self._records("bookings", messages), caught_up=caught_up):
             stated += effects.messages
             self._write(names.EXPAND, effects, publish=publish)
-        for topic in ("clock", "requirements"):
-            records = self._records(topic, [message for message in stated if message.topic == topic])
-            if records:
-                for effects in self.plan.fold(records, caught_up=caught_up):
-                    self._write(names.PLAN, effects, publish=publish)
+        records = self._records("requirements", [message for message in stated if message.topic == "requirements"])
+        if records:
+            for effects in self.plan.fold(records, caught_up=caught_up):
+                self._write(names.PLAN, effects, publish=publish)
         if publish and (due := self.plan.due()):
             self.database.append(due, PREFIX)
 

@@ -1,4 +1,4 @@
-"""The booking step: booking events and catalogues in; requirements, outcomes and the event clock out.
+"""The booking step: booking events and catalogues in; requirements, outcomes and the hours of the events out.
 
 It owns the bookings of one partition. Its table holds, under composed keys:
 
@@ -56,9 +56,10 @@ class BookingStep:
 
     Args:
         partition: the partition it owns.
-        partitions: how many there are (the event clock tells them all).
+        partitions: how many there are (the hours are told to them all).
         catalogue: in force until a record brings another; one in the table wins.
-        clock: ``event``: time is the largest ``occurred_at`` seen, and each new hour of it is told on ``clock``.
+        clock: ``event``: time is the largest ``occurred_at`` seen, and each new hour of it is told in every partition
+            of ``requirements``, in order with what the bookings need: no reader is ahead of what it reads.
     """
 
     def __init__(
@@ -192,11 +193,11 @@ class BookingStep:
                 "type": "clock.ticked",
                 "event_id": f"clock/{text}/{self.partition}",
                 "occurred_at": text,
-                "source": "event-clock",
+                "source": f"expand/{self.partition}",
                 "now": text,
             }
         )
-        return [Message("clock", str(p).encode(), body, p) for p in range(self.partitions)]
+        return [Message("requirements", str(p).encode(), body, p) for p in range(self.partitions)]
 
     # --- catalogues ---
 

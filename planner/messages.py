@@ -14,6 +14,7 @@ from pydantic import Field, TypeAdapter
 
 from planner.base import ComposedIdentifier, Identifier, Instant, Model, Slug
 from planner.events.bookings import ItemUse
+from planner.events.control import ClockTicked
 from planner.units import Quantity
 
 CountedIn = Literal["containers", "mL"]
@@ -122,7 +123,11 @@ class RequirementUsed(_Requirement):
 
 
 RequirementMessage = Annotated[RequirementStated | RequirementWithdrawn | RequirementUsed, Field(discriminator="type")]
-REQUIREMENTS: TypeAdapter[RequirementMessage] = TypeAdapter(RequirementMessage)
+RequirementRecord = Annotated[
+    RequirementStated | RequirementWithdrawn | RequirementUsed | ClockTicked, Field(discriminator="type")
+]
+"""What the ``requirements`` topic holds: where the events tell the time, also the hours, in order with the rest."""
+REQUIREMENTS: TypeAdapter[RequirementRecord] = TypeAdapter(RequirementRecord)
 
 
 # --- forecasts --------------------------------------------------------------------------------------------

@@ -11,8 +11,9 @@ What comes from where:
   when what was missing is there. Sites and items that the catalogue in force lacks: ``unknown-site``, ``unknown-item``.
 - requirements: no outcome, since their booking has one. One for a site that this catalogue lacks (``expand`` may have
   heard of a new one first) is kept, and planned as soon as the catalogue has it.
-- clock: time never runs back. It is what makes days pass; in event mode so do the events' own instants, and a day
-  that begins is reviewed before the event that brought it, so that a replay raises the alerts of its days.
+- clock: time never runs back. It is what makes days pass; in event mode time is a watermark over the hours that come
+  with the requirements (``planner.plan.event_clock``), and a day that begins is reviewed before the event that
+  brought it, so that a replay raises the alerts of its days.
 - catalogue: everything is planned again by the new one.
 """
 
@@ -28,21 +29,30 @@ from planner.booking.rules import EARLIEST, believed, not_ahead
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import Bundle
 from planner.catalogue_records import BUNDLES, read_catalogue
-from planner.events.control import ALERT_ACTIONS, CLOCK_EVENTS, Acknowledged, AlertAction, AlertOrdered, Closed, Snoozed
+from planner.events.control import (
+    ALERT_ACTIONS,
+    CLOCK_EVENTS,
+    Acknowledged,
+    AlertAction,
+    AlertOrdered,
+    ClockTicked,
+    Closed,
+    Snoozed,
+)
 from planner.events.orders import ORDER_EVENTS, Confirmed, Delivered, OrderCancelled, OrderEvent, Placed
 from planner.events.stock import STOCK_EVENTS, StockEvent
 from planner.explain.model import Explanation
 from planner.forecast.outlook import Outlook
 from planner.forecast.priors import PriorModel
-from planner.messages import AlertState, OutcomeStatus, RequirementStated, RequirementUsed, RequirementWithdrawn
+from planner.messages import AlertState, OutcomeStatus
+from planner.plan.apply import apply_requirement
+from planner.plan.event_clock import EventClock
 from planner.plan.queue import SiteQueue
 from planner.plan.requirements import RequirementReader
 from planner.plan.site import NEVER, PlannedSite, alert_entry
 from planner.records import DeadLetter, check_key, dead_letter_message, dead_letter_outcome, decode, outcome_message
 from planner.refusal import Refused
 from planner.reorder.actions import act
-from planner.site.bookings import state_requirement, use_requirement, withdraw_requirement
-from planner.site.consumption import take_session
 from planner.site.entries import restore_sites, take_writes
 from planner.site.orders import apply_order
 from planner.site.state import SiteState
@@ -66,14 +76,14 @@ class PlanStep:
 
     Args:
         catalogue: the one to begin with; a catalogue in the table is newer and wins.
-        clock: ``wall``: time comes from ``clock`` records alone; ``event``: from all records' ``occurred_at`` too.
+        clock: ``wall``: time comes from ``clock`` records alone; ``event``: from the events themselves.
     """
 
     def __init__(self, partition: int, catalogue: Bundle, clock: Literal["wall", "event"] = "wall") -> None:
         self.partition = partition
         self.catalogue = Catalogue(catalogue)
         self.now: datetime | None = None
-        self._by_events = clock == "event"
+        self._event_clock = EventClock() if clock == "event" else None
         self._model = PriorModel(self.catalogue)
         self._planned: dict[str, PlannedSite] = {}
         self._queue = SiteQueue()
@@ -106,6 +116,10 @@ class PlanStep:
         self._queue = SiteQueue()
         self._queue.reviews |= dict.fromkeys(self._planned)
         self._queue.forecasts |= dict.fromkeys(self._planned)
+        if self._event_clock is not None:
+            self._event_clock = EventClock.restored(entries)
+            if self._event_clock.behind:
+                self._queue.still_behind("requirements")
         self._written = {}
         # the first instant told makes every site find out when it is to be woken next
         self._wake = EARLIEST
@@ -114,9 +128,15 @@ class PlanStep:
         """Advance by a chunk; one page of effects. See ``planner.step.Step``."""
         effects = Effects()
         now = self.now
+        self._queue.folded(chunk[0].topic if chunk else None, len(chunk), caught_up=caught_up)
         for record in chunk:
             self._handlers[record.topic](record, effects)
-        self._queue.folded(chunk[0].topic if chunk else None, len(chunk), caught_up=caught_up)
+        if self._event_clock is not None:
+            latest = self._event_clock.greatest
+            if latest is not None and not self._queue.in_backlog:
+                self._advance(latest.at, effects, latest.event_id)
+            self._event_clock.behind = "requirements" in self._queue.behind
+            effects.writes.update(self._event_clock.take_writes())
         if self.now is not None:
             for site in self._queue.next_reviews():
                 self._review(self._planned[site], effects)
@@ -193,6 +213,9 @@ class PlanStep:
 
     def _fold_requirement(self, record: Record, effects: Effects) -> None:
         read = self._reader.read(record)
+        if isinstance(read, ClockTicked):
+            self._fold_hour(read, effects)
+            return
         if not isinstance(read, DeadLetter):
             try:
                 # ``expand`` has seen to it; what else wrote this must not stop the partition
@@ -204,42 +227,16 @@ class PlanStep:
             effects.counts["requirements_unreadable"] += 1
             return
         message = read.message
-        if self._by_events:
+        # its hour came before it; without any, the log is from before hours were told here
+        if self._event_clock is not None and self._event_clock.see(occurred_at, message.event_id, waits=True):
             self._advance(occurred_at, effects, message.event_id)
         planned = self._site(message.site)
-        touched = planned.touched
-        touched.events += 1
-        if isinstance(message, RequirementStated) and read.profile is not None:
-            start_s = int(message.start.timestamp())
-            changed = state_requirement(planned.state, message, read.profile, touched, start_s)
-        elif isinstance(message, RequirementUsed):
-            changed = self._use_session(planned, message, effects)
-        elif isinstance(message, RequirementWithdrawn):
-            changed = withdraw_requirement(planned.state, message, touched)
-        else:
-            raise TypeError(f"no rule for {type(message).__name__}")
-        if changed:
+        planned.touched.events += 1
+        if apply_requirement(planned, self.catalogue, read, effects.counts):
             effects.counts["requirements"] += 1
             self._touched(planned)
         else:
             effects.counts["requirements_repeated"] += 1
-
-    def _use_session(self, planned: PlannedSite, message: RequirementUsed, effects: Effects) -> bool:
-        before = planned.state.bookings.get(message.booking_id)
-        counts, profile = use_requirement(planned.state, message, planned.touched)
-        if counts and planned.known and self.catalogue.sites[message.site].consumption == "completions":
-            left_out = take_session(
-                planned.state,
-                self.catalogue,
-                profile,
-                message.actual_use,
-                message.occurred_at.astimezone(UTC),
-                touched=planned.touched,
-                cause=message.event_id,
-            )
-            if left_out:
-                effects.counts["uses_left_out"] += left_out
-        return counts or planned.state.bookings.get(message.booking_id) is not before
 
     # --- events of a site ---------------------------------------------------------------------------------
 
@@ -255,10 +252,10 @@ class PlanStep:
         try:
             check_key(record, event.site, "site")
             occurred_at = believed("occurred_at", event.occurred_at)
-            if self._by_events:
-                self._advance(occurred_at, effects, event.event_id)
-            else:
+            if self._event_clock is None:
                 not_ahead("occurred_at", occurred_at, record.timestamp_ms)
+            elif self._event_clock.see(occurred_at, event.event_id, waits=self._queue.in_backlog):
+                self._advance(occurred_at, effects, event.event_id)
             known = self._planned.get(event.site)
             if known is not None and event.event_id in known.state.seen:
                 status, reason = OutcomeStatus.DUPLICATE, "same-event"
@@ -327,12 +324,27 @@ class PlanStep:
             return
         try:
             now = believed("now", event.now)
-            if not self._by_events:
+            if self._event_clock is None:
                 not_ahead("now", now, record.timestamp_ms)
-            self._advance(now, effects, event.event_id)
+                self._advance(now, effects, event.event_id)
+            elif self._event_clock.see(now, event.event_id, waits=self._queue.in_backlog):
+                self._advance(now, effects, event.event_id)
         except Refused:
             # nobody waits for its outcome, and a clock that was never set must not move the plan
             effects.counts["ticks_refused"] += 1
+
+    def _fold_hour(self, tick: ClockTicked, effects: Effects) -> None:
+        """A partition of ``expand`` says that an hour of its bookings begins; what follows it here is of that hour."""
+        if self._event_clock is None:
+            # written by a worker whose time came from the events; ours comes from ``clock``
+            effects.counts["ticks_passed_over"] += 1
+            return
+        try:
+            watermark = self._event_clock.mark(tick.source, believed("now", tick.now), tick.event_id)
+        except Refused:
+            effects.counts["ticks_refused"] += 1
+            return
+        self._advance(watermark, effects, tick.event_id)
 
     def _advance(self, instant: datetime, effects: Effects, cause: str) -> None:
         """Time has reached ``instant`` (in UTC), as the event ``cause`` says. What it does not cross costs nothing."""
@@ -360,7 +372,7 @@ class PlanStep:
             effects.messages.append(Message("alerts", alert_id.encode(), None))
         if passed.forgotten_unsettled:
             effects.counts["bookings_forgotten_unsettled"] += passed.forgotten_unsettled
-        if self._by_events and planned.state.today != day:
+        if self._event_clock is not None and planned.state.today != day:
             self._review(planned, effects)
 
     def _fold_catalogue(self, record: Record, effects: Effects) -> None:

@@ -18,15 +18,14 @@ from config.settings import Settings
 from planner.booking.requirements import lines_key
 from planner.booking.row import BookingRow, booking_key
 from planner.catalogue.model import Bundle
-from planner.events import CLOCK_EVENTS
-from planner.plan_step import PlanStep
+from planner.plan_step import CLOCK_ENTRY, PlanStep
 from planner.step import Record
 from planner.topics import CATALOGUE_KEY
 from streams.log import LogClient, UnknownTopic, partition_of
 from streams.names import EXPAND, PLAN, POSITION, changelog
 
 WALL_TOLERANCE_S = 900
-"""A tick whose time is this close to when it was written comes from a wall clock."""
+"""A plan whose time is this close to when it was written has it from a wall clock."""
 
 
 class NothingKnown(LookupError):  # noqa: N818 - named after what it says
@@ -117,21 +116,16 @@ async def booking_of(client: LogClient, booking_id: str) -> tuple[BookingRow, li
     return row, list(orjson.loads(stated.value)["lines"])
 
 
-async def log_now(client: LogClient) -> datetime:
-    """What time it is for the planner: the wall's, or, on a log whose time comes from its events, theirs."""
-    ends = await client.end_offsets("clock")
-    latest: tuple[datetime, int] | None = None
-    for partition, end in ends.items():
-        if end == 0:
-            continue
-        async for record in client.read("clock", {partition: end - 1}, partitions=[partition]):
-            if record.value is not None:
-                tick = CLOCK_EVENTS.validate_json(record.value)
-                if latest is None or tick.now > latest[0]:
-                    latest = (tick.now, record.timestamp_ms)
-    if latest is None or abs(latest[0].timestamp() * 1000 - latest[1]) < WALL_TOLERANCE_S * 1000:
-        return datetime.fromtimestamp(time.time(), UTC)
-    return latest[0]
+async def log_now(client: LogClient, site: str) -> datetime:
+    """What time it is for a site's plan: the wall's, or, on a log whose time comes from its events, theirs."""
+    topic = changelog(PLAN)
+    partition = partition_of(site.encode(), await client.partitions(topic))
+    told = (await client.latest(topic, partition, CLOCK_ENTRY)).get(CLOCK_ENTRY)
+    if told is not None and told.value is not None:
+        now = datetime.fromisoformat(told.value.decode())
+        if abs(now.timestamp() * 1000 - told.timestamp_ms) >= WALL_TOLERANCE_S * 1000:
+            return now
+    return datetime.fromtimestamp(time.time(), UTC)
 
 
 async def applied_offsets(client: LogClient) -> dict[str, dict[str, dict[int, int]]]:

@@ -41,6 +41,15 @@ class SiteQueue:
             self._forecasts_allowed += records / RECORDS_PER_FORECASTS
 
     @property
+    def behind(self) -> tuple[str, ...]:
+        """Topics of which more waits."""
+        return tuple(sorted(self._behind))
+
+    def still_behind(self, topic: str) -> None:
+        """More of a topic waited when the state was last written."""
+        self._behind[topic] = PATIENCE_CHUNKS
+
+    @property
     def in_backlog(self) -> bool:
         return bool(self._behind)
 

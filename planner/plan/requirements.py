@@ -16,6 +16,7 @@ from typing import NamedTuple
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
+from planner.events.control import ClockTicked
 from planner.expansion.profile import profile_of
 from planner.messages import REQUIREMENTS, RequirementLine, RequirementMessage, RequirementStated
 from planner.records import MAX_EVENT_BYTES, DeadLetter, decode
@@ -61,8 +62,8 @@ class RequirementReader:
         self._moments: dict[Moments, Moments] = {}
         self._items: dict[tuple[tuple[str, Moments], ...], dict[str, Moments]] = {}
 
-    def read(self, record: Record) -> Read | DeadLetter:
-        """The message in a record, or why there is none."""
+    def read(self, record: Record) -> Read | ClockTicked | DeadLetter:
+        """The message in a record, the hour it tells, or why there is neither."""
         value = record.value
         if value is not None and len(value) <= MAX_EVENT_BYTES:
             cut = value.find(_LINES)
@@ -75,9 +76,9 @@ class RequirementReader:
                 return Read(head, self._profile(head, tail))
         return self._read_whole(record)
 
-    def _read_whole(self, record: Record) -> Read | DeadLetter:
+    def _read_whole(self, record: Record) -> Read | ClockTicked | DeadLetter:
         message = decode(REQUIREMENTS, record)
-        if isinstance(message, DeadLetter):
+        if isinstance(message, DeadLetter | ClockTicked):
             return message
         if not isinstance(message, RequirementStated):
             return Read(message, None)

@@ -111,7 +111,7 @@ async def _send(session: Session, text: str, body: dict[str, Any], timeout_s: fl
         event = {
             **body,
             "event_id": f"planner-cli:{uuid.uuid4()}",
-            "occurred_at": (await log_now(client)).isoformat(),
+            "occurred_at": (await log_now(client, alert.site)).isoformat(),
             "source": "planner-cli",
             "site": alert.site,
             "alert_id": alert.alert_id,

@@ -99,6 +99,8 @@ def test_each_record_ends_once_and_each_booking_is_held_once(log: list[Any]) -> 
     revisions: dict[str, list[int]] = defaultdict(list)
     holders: dict[str, set[str]] = defaultdict(set)
     for told in driver.values("requirements"):
+        if told["type"] == "clock.ticked":
+            continue
         booking, site = told["booking_id"], told["site"]
         revisions[booking].append(told["revision"])
         if told["type"] == "requirement.stated":
@@ -165,7 +167,8 @@ def _encoded(content: Any) -> bytes:
 
 
 def ticks(driver: Driver[BookingStep]) -> list[tuple[str, int | None]]:
-    return [(orjson.loads(m.value or b"")["now"], m.partition) for m in driver.messages("clock")]
+    told = [(orjson.loads(m.value or b""), m.partition) for m in driver.messages("requirements")]
+    return [(body["now"], partition) for body, partition in told if body["type"] == "clock.ticked"]
 
 
 def test_the_event_clock_tells_each_new_hour_to_every_partition() -> None:
@@ -177,6 +180,13 @@ def test_the_event_clock_tells_each_new_hour_to_every_partition() -> None:
     driver.feed("bookings", event("booked", "b9", 1, occurred_at="2024-05-01T12:45:00Z"))
     assert len(ticks(driver)) == 6  # the hour is remembered in the table
     assert not ticks(drive(log, clock="wall"))
+
+
+def test_an_hour_is_told_before_the_requirements_of_its_bookings_and_names_its_partition() -> None:
+    log = [event("booked", f"b{hour}", 1, occurred_at=f"2024-05-01T{hour:02}:30:00Z") for hour in (8, 8, 9)]
+    told = [orjson.loads(m.value or b"") for m in drive(log).messages("requirements") if m.partition in {None, 0}]
+    assert [body["occurred_at"][11:16] for body in told] == ["08:00", "08:30", "09:00", "09:30"]
+    assert {body["source"] for body in told if "source" in body} == {"expand/0"}
 
 
 def test_an_event_that_is_not_believed_moves_no_clock() -> None:

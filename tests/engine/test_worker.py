@@ -160,9 +160,13 @@ async def test_in_event_mode_no_time_is_told(settings: Settings, bundle: Bundle)
     by_events = settings.model_copy(update={"clock": "event"})
     async with running(by_events, bundle) as (_, stop, _), client_of(settings) as client:
         await client.publish([booking(1)])
-        told = await wait_for(client, "clock", settings.partitions)
+        told = await wait_for(client, "requirements", settings.partitions + 1)
+        assert sum((await client.end_offsets("clock")).values()) == 0
         assert await stop() == worker.STOPPED
-    assert {orjson.loads(record.value or b"")["source"] for record in told} == {"event-clock"}
+    bodies = [(record.partition, orjson.loads(record.value or b"")) for record in told]
+    hours = [(partition, body) for partition, body in bodies if body["type"] == "clock.ticked"]
+    assert sorted(partition for partition, _ in hours) == list(range(settings.partitions))
+    assert len({body["source"] for _, body in hours}) == 1
 
 
 async def test_a_second_worker_is_told_who_has_the_file(

@@ -180,6 +180,8 @@ async def _read_all(run: Run) -> None:
         async for chunk in client.read_chunks("requirements"):
             for record in chunk:
                 message = orjson.loads(record.value or b"")
+                if message["type"] == "clock.ticked":
+                    continue  # the hours of the events, told among them
                 message["lines"] = use(message["expansion_id"], message["lines"]) if "lines" in message else None
                 run.requirements.append(message)
         step = await plan_step_of(client, Settings(topic_prefix=run.worker.prefix, clock="event"), "city")

@@ -1,0 +1,43 @@
+"""What a requirement changes at its site."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC
+
+from planner.catalogue.index import Catalogue
+from planner.messages import RequirementStated, RequirementUsed, RequirementWithdrawn
+from planner.plan.requirements import Read
+from planner.plan.site import PlannedSite
+from planner.site.bookings import state_requirement, use_requirement, withdraw_requirement
+from planner.site.consumption import take_session
+
+
+def apply_requirement(planned: PlannedSite, catalogue: Catalogue, read: Read, counts: Counter[str]) -> bool:
+    """Apply a requirement to its site. False: it is known already, and nothing changed."""
+    message, touched = read.message, planned.touched
+    if isinstance(message, RequirementStated) and read.profile is not None:
+        return state_requirement(planned.state, message, read.profile, touched, int(message.start.timestamp()))
+    if isinstance(message, RequirementUsed):
+        return _use_session(planned, catalogue, message, counts)
+    if isinstance(message, RequirementWithdrawn):
+        return withdraw_requirement(planned.state, message, touched)
+    raise TypeError(f"no rule for {type(message).__name__}")
+
+
+def _use_session(planned: PlannedSite, catalogue: Catalogue, message: RequirementUsed, counts: Counter[str]) -> bool:
+    before = planned.state.bookings.get(message.booking_id)
+    used, profile = use_requirement(planned.state, message, planned.touched)
+    if used and planned.known and catalogue.sites[message.site].consumption == "completions":
+        left_out = take_session(
+            planned.state,
+            catalogue,
+            profile,
+            message.actual_use,
+            message.occurred_at.astimezone(UTC),
+            touched=planned.touched,
+            cause=message.event_id,
+        )
+        if left_out:
+            counts["uses_left_out"] += left_out
+    return used or planned.state.bookings.get(message.booking_id) is not before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
@@ -143,6 +144,8 @@ def main(*, city: Path = load.CITY_FILE, repeats: int = 3, limit: int | None = N
                     path = Path(directory)
                     run = replay(name, events, others, path, environment=environment, broker_url=broker)
                     same.append(asyncio.run(run))
+                last = same[-1]
+                print(f"{name}: {last.per_s:,.0f} per s, {last.per_cpu_s:,.0f} per CPU s", file=sys.stderr, flush=True)
             runs.append(same)
     _show(runs)
 

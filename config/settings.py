@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     """A changed forecast is published at most this much later, and once for all changes meanwhile."""
     chunk_max_records: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """Most records that a step folds at once."""
-    chunk_max_bytes: Annotated[int, Field(ge=1024, le=16_777_216)] = 1_048_576
+    chunk_max_bytes: Annotated[int, Field(ge=1024, le=16_777_216)] = 4_194_304
     """Most bytes of one partition that one fetch brings (a larger single record still comes, alone)."""
     write_max_bytes: Annotated[int, Field(ge=16_384, le=16_777_216)] = 8_388_608
     """Most bytes of one atomic batch of table entries on Kafka; a larger page is split."""

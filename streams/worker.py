@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -20,7 +20,6 @@ from faust.types import TP
 from config.load import load_catalogue
 from config.settings import Settings
 from planner.catalogue.model import Bundle
-from planner.catalogue_records import BUNDLES
 from planner.step import Message
 from planner.topics import CATALOGUE_KEY
 from streams.app import build_app
@@ -29,6 +28,7 @@ from streams.delivery.assembly import PlannerApp
 from streams.delivery.version import UntestedFaustError, check_version
 from streams.embedded.lock import WorkerLock
 from streams.health import HealthServer
+from streams.inspect import published_catalogue, sound_catalogues
 from streams.log import LogClient, LogError, LogUnavailable, database_path, open_client
 from streams.logs import configure_logs
 from streams.topics import security_of, topic_specs
@@ -157,20 +157,13 @@ async def settle_catalogue(client: LogClient, settings: Settings, bundle: Bundle
     Raises:
         FaultyCatalogue: the log has none, and the configured one has faults.
     """
-    found = {
-        partition: record
-        for partition in range(settings.partitions)
-        if (record := (await client.latest("catalogue", partition)).get(CATALOGUE_KEY)) is not None
-    }
-    if found:
-        newest = max(found.values(), key=lambda record: (record.timestamp_ms, record.offset))
-        value = newest.value or b""
-        in_force = BUNDLES.validate_json(value)
-    else:
+    in_force = await published_catalogue(client)
+    if in_force is None:
         in_force = bundle if bundle is not None else configured_bundle(settings)
-        value = in_force.model_dump_json().encode()
-    # a worker that was killed between two partitions left some without
-    missing = [partition for partition in range(settings.partitions) if partition not in found]
+    value = in_force.model_dump_json().encode()
+    # a worker that was killed between two partitions left some without; in others a faulty one hides it
+    sound = await sound_catalogues(client)
+    missing = [partition for partition in range(settings.partitions) if partition not in sound]
     if missing:
         await client.publish([Message("catalogue", CATALOGUE_KEY, value, partition) for partition in missing])
     log.info("catalogue", version=in_force.version, published_to=missing)

@@ -227,12 +227,14 @@ class BookingStep:
                     else:
                         yield page
             status, reason, detail = OutcomeStatus.APPLIED, None, adoption.detail()
+            ledger.page.counts["bookings_kept_on_last_requirement"] += adoption.kept.total()
+        if status is OutcomeStatus.APPLIED or self._catalogue_offset < 0:
+            # The first is kept too: a faulty record may push it out of the compacted topic.
             self._catalogue_offset = record.offset
             # Built anew: unknown fields of the record are not kept. It goes with the last page, so that until then
             # a crash leaves the old catalogue in force.
             entry = _CatalogueEntry(offset=record.offset, bundle=bundle)
             ledger.page.writes[CATALOGUE_ENTRY] = entry.model_dump_json().encode()
-            ledger.page.counts["bookings_kept_on_last_requirement"] += adoption.kept.total()
         ledger.page.counts[status.value] += 1
         ledger.page.messages.append(
             outcome_message(

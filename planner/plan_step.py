@@ -82,6 +82,8 @@ class PlanStep:
     def __init__(self, partition: int, catalogue: Bundle, clock: Literal["wall", "event"] = "wall") -> None:
         self.partition = partition
         self.catalogue = Catalogue(catalogue)
+        self._catalogue_kept = False
+        """Whether the table holds the catalogue."""
         self.now: datetime | None = None
         self._event_clock = EventClock() if clock == "event" else None
         self._model = PriorModel(self.catalogue)
@@ -105,6 +107,7 @@ class PlanStep:
     def restore(self, entries: Entries) -> None:
         """Rebuild everything from the partition's table. All sites are to be reviewed and published again."""
         stored = entries.get(CATALOGUE_ENTRY)
+        self._catalogue_kept = stored is not None
         if stored is not None:
             self._use(Catalogue(BUNDLES.validate_json(stored)))
         clock = entries.get(CLOCK_ENTRY)
@@ -381,10 +384,14 @@ class PlanStep:
             # the step of ``expand`` keeps it and says so
             effects.counts["catalogues_unreadable"] += 1
             return
-        if bundle.version == self.catalogue.version:
+        known = bundle.version == self.catalogue.version
+        if not known or not self._catalogue_kept:
+            # the first is kept too: a faulty record may push it out of the compacted topic
+            effects.writes[CATALOGUE_ENTRY] = record.value
+            self._catalogue_kept = True
+        if known:
             return
         self._use(Catalogue(bundle))
-        effects.writes[CATALOGUE_ENTRY] = record.value
         effects.counts["catalogues"] += 1
         for planned in self._planned.values():
             planned.adopt(self.catalogue, self._model)

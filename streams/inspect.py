@@ -18,7 +18,9 @@ from config.settings import Settings
 from planner.booking.requirements import lines_key
 from planner.booking.row import BookingRow, booking_key
 from planner.catalogue.model import Bundle
-from planner.plan_step import CLOCK_ENTRY, PlanStep
+from planner.catalogue_records import read_catalogue
+from planner.plan_step import CATALOGUE_ENTRY, CLOCK_ENTRY, PlanStep
+from planner.records import DeadLetter
 from planner.step import Record
 from planner.topics import CATALOGUE_KEY
 from streams.log import LogClient, UnknownTopic, partition_of
@@ -51,10 +53,8 @@ async def bundle_in_force(client: LogClient, settings: Settings) -> Bundle:
     Raises:
         NothingKnown: there is none on the log, and the files of the settings have faults.
     """
-    record = await published_catalogue(client)
-    if record is not None and record.value is not None:
-        return Bundle.model_validate_json(record.value)
-    return configured_catalogue(settings)
+    found = await published_catalogue(client)
+    return configured_catalogue(settings) if found is None else found
 
 
 def configured_catalogue(settings: Settings) -> Bundle:
@@ -69,12 +69,43 @@ def configured_catalogue(settings: Settings) -> Bundle:
     return result.bundle
 
 
-async def published_catalogue(client: LogClient) -> Record | None:
-    """The newest catalogue on the log, as a record."""
+async def published_catalogue(client: LogClient) -> Bundle | None:
+    """The newest catalogue on the log that is or will be in force.
+
+    A faulty one never is, yet in a compacted topic it takes the place of the good one before it: then it is the
+    tables that know.
+    """
     try:
-        return (await client.latest("catalogue")).get(CATALOGUE_KEY)
+        found = list((await sound_catalogues(client)).values()) or await _adopted_catalogues(client)
     except UnknownTopic:
         return None
+    return max(found, key=lambda one: (one[0].timestamp_ms, one[0].offset))[1] if found else None
+
+
+async def sound_catalogues(client: LogClient) -> dict[int, tuple[Record, Bundle]]:
+    """Partition → the last record of its ``catalogue`` topic and what it holds, where the steps will take it."""
+    read: dict[bytes | None, Bundle | DeadLetter] = {}
+    found = {}
+    for partition in range(await client.partitions("catalogue")):
+        record = (await client.latest("catalogue", partition)).get(CATALOGUE_KEY)
+        if record is None:
+            continue
+        if record.value not in read:  # mostly all partitions hold the same
+            read[record.value] = read_catalogue(record)
+        bundle = read[record.value]
+        if isinstance(bundle, Bundle):
+            found[partition] = (record, bundle)
+    return found
+
+
+async def _adopted_catalogues(client: LogClient) -> list[tuple[Record, Bundle]]:
+    topic = changelog(PLAN)
+    found = []
+    for partition in range(await client.partitions(topic)):
+        record = (await client.latest(topic, partition, CATALOGUE_ENTRY)).get(CATALOGUE_ENTRY)
+        if record is not None and record.value is not None:
+            found.append((record, Bundle.model_validate_json(record.value)))
+    return found
 
 
 async def plan_step_of(client: LogClient, settings: Settings, site: str) -> PlanStep:

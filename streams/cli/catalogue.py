@@ -120,8 +120,7 @@ async def _apply(session: Session, bundle: Bundle, timeout_s: float) -> Applied:
             Outgoing(f"partition {number}", Message("catalogue", CATALOGUE_KEY, value, number))
             for number in range(await client.partitions("catalogue"))
         )
-    old = None if before is None or before.value is None else Bundle.model_validate_json(before.value)
-    return Applied(bundle, old, sorted(details), tally)
+    return Applied(bundle, before, sorted(details), tally)
 
 
 @catalogue.command(
@@ -164,7 +163,7 @@ def show_(ctx: click.Context, *, as_json: bool) -> None:
 
 async def _in_force(session: Session) -> Bundle:
     async with session.client() as client:
-        record = await published_catalogue(client)
-    if record is None or record.value is None:
+        found = await published_catalogue(client)
+    if found is None:
         raise Failure("no catalogue is published on this log", "A worker does that (planner run).", Exit.NOT_FOUND)
-    return Bundle.model_validate_json(record.value)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 import click
@@ -23,6 +24,7 @@ from streams.inspect import NothingKnown, booking_of
 @click.pass_context
 def requirements(ctx: click.Context, *, booking: str, as_json: bool) -> None:
     """What BOOKING needs: protocol lines, items, whole containers (expected, and the most it may take), waste."""
+    booking = unicodedata.normalize("NFC", booking)  # as ids are kept
     try:
         row, lines = wait_for(_read(session_of(ctx), booking))
     except NothingKnown as error:

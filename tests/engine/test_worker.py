@@ -20,6 +20,7 @@ import pytest
 
 from config.load import load_catalogue
 from config.settings import DEFAULT_CATALOGUE_DIR, Settings
+from planner.catalogue.digest import version_of
 from planner.catalogue.model import Bundle
 from planner.events.control import CLOCK_EVENTS
 from planner.step import Message, Record
@@ -198,16 +199,32 @@ async def test_a_faulty_catalogue_starts_no_worker(
 async def test_the_catalogue_of_the_log_wins(settings: Settings, bundle: Bundle) -> None:
     async with client_of(settings) as client:
         await client.ensure_topics(topic_specs(settings))
-        other = bundle.model_copy(update={"version": "another"})
+        other = bundle.model_copy(update={"sites": bundle.sites[:1]})
+        other = other.model_copy(update={"version": version_of(other)})
         # as a worker leaves it that was killed between two partitions
         await client.publish([Message("catalogue", CATALOGUE_KEY, other.model_dump_json().encode(), 1)])
-        assert (await worker.settle_catalogue(client, settings, bundle)).version == "another"
+        assert (await worker.settle_catalogue(client, settings, bundle)).version == other.version
         for partition in range(settings.partitions):
             record = (await client.latest("catalogue", partition))[CATALOGUE_KEY]
-            assert orjson.loads(record.value or b"")["version"] == "another"
+            assert orjson.loads(record.value or b"")["version"] == other.version
         before = await client.end_offsets("catalogue")
         await worker.settle_catalogue(client, settings, bundle)
         assert await client.end_offsets("catalogue") == before
+
+
+async def test_a_faulty_catalogue_on_the_log_hides_no_good_one(settings: Settings, bundle: Bundle) -> None:
+    """Compaction may have left nothing but the faulty record: then the tables still have what they adopted."""
+    other = bundle.model_copy(update={"sites": bundle.sites[:1]})
+    other = other.model_copy(update={"version": version_of(other)})
+    async with running(settings, other) as (_, stop, _), client_of(settings) as client:
+        await wait_for(client, "outcomes", settings.partitions)
+        await client.publish([Message("catalogue", CATALOGUE_KEY, b"{nonsense", p) for p in range(settings.partitions)])
+        await wait_for(client, "dead-letters", settings.partitions)
+        assert await stop() == worker.STOPPED
+        assert (await worker.settle_catalogue(client, settings, bundle)).version == other.version
+        for partition in range(settings.partitions):
+            record = (await client.latest("catalogue", partition))[CATALOGUE_KEY]
+            assert orjson.loads(record.value or b"")["version"] == other.version, "it is put there again"
 
 
 async def test_a_broker_that_is_not_there_is_said_and_waited_for(

@@ -11,13 +11,15 @@ Of each item what was really used, where the completion tells it, else what the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from decimal import ROUND_CEILING, Decimal
+from functools import partial
 
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import ContainerUse, Item
 from planner.events.bookings import ItemUse
 from planner.site.lots import fefo, take, take_volume
+from planner.site.movements import withdraw
 from planner.site.state import ItemStock, Moments, Profile, SiteState
 from planner.site.touched import Touched
 from planner.units import Unit
@@ -60,17 +62,24 @@ def take_session(
         if item.use is ContainerUse.MULTI_DOSE:
             volume = amount if amount is not None else _presumed_volume(stock, expected.get(item_id, _NOTHING))
             if volume > 0:
-                use_by = take_volume(stock, item, volume, at, catalogue.zone(state.site))
+                use_by = withdraw(
+                    stock, item, at, partial(take_volume, stock, item, volume, at, catalogue.zone(state.site))
+                )
                 if use_by is not None:
                     touched.wake_at(use_by)
         else:
-            stock.presumed += amount if amount is not None else expected[item_id].mean
-            whole = int(stock.presumed)
-            if whole:
-                stock.presumed -= whole
-                take(stock, whole, fefo(stock, today))
+            containers = amount if amount is not None else expected[item_id].mean
+            withdraw(stock, item, at, partial(_take_presumed, stock, containers, today))
         touched.stock_of(item_id, cause)
     return left_out
+
+
+def _take_presumed(stock: ItemStock, containers: Decimal, today: date) -> None:
+    stock.presumed += containers
+    whole = int(stock.presumed)
+    if whole:
+        stock.presumed -= whole
+        take(stock, whole, fefo(stock, today))
 
 
 def _presumed_volume(stock: ItemStock, moments: Moments) -> Decimal:

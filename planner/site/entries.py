@@ -5,7 +5,7 @@
 | ``site``, site | ``{"today": ordinal}`` |
 | ``booking``, site, booking id | ``[revision, day, start_s, segment, profile, status]`` |
 | ``profile``, site, profile | protocol, versions, items: item → [mean, variance, maximum, certain] |
-| ``stock``, site, item | lots, open containers, deficit, presumed, last count |
+| ``stock``, site, item | lots, open containers, deficit, presumed, last count, recent movements |
 | ``order``, site, order id | the order |
 | ``alert``, site, item/kind[/subject] | the alert, as published |
 | ``proposal``, site, supplier[/controlled] | the proposal, as published |
@@ -32,6 +32,7 @@ from planner.site.state import (
     ItemStock,
     Lot,
     Moments,
+    Movement,
     OpenContainer,
     Order,
     OrderLine,
@@ -93,9 +94,29 @@ def _stock(stock: ItemStock) -> bytes:
             "open": [[open_.lot, open_.opened_at, open_.use_by, str(open_.remaining_ml)] for open_ in stock.open],
             "deficit": stock.deficit,
             "presumed": str(stock.presumed),
-            "last_count": None if count is None else [count.event_id, count.counted_at, count.expected, count.counted],
+            "last_count": None
+            if count is None
+            else [
+                count.event_id,
+                count.counted_at,
+                count.expected,
+                count.counted,
+                str(count.presumed),
+                sorted(count.lots),
+            ],
+            "movements": [_movement(movement) for movement in stock.movements],
+            "forgotten_until": stock.forgotten_until,
         }
     )
+
+
+def _movement(movement: Movement) -> list[Any]:
+    """Short: there may be many, and each is written again with each that follows it."""
+    return [
+        movement.at,
+        str(movement.amount),
+        *([movement.took, movement.lot] if movement[2:] != ("use", None) else []),
+    ]
 
 
 def _order(order: Order) -> bytes:
@@ -175,8 +196,14 @@ def _read_stock(state: SiteState, name: str, value: bytes) -> None:
     for lot, opened_at, use_by, remaining_ml in body["open"]:
         stock.open.append(OpenContainer(lot, _instant(opened_at), _instant(use_by), Decimal(remaining_ml)))
     if body["last_count"] is not None:
-        event_id, counted_at, expected, counted = body["last_count"]
-        stock.last_count = CountFinding(event_id, _instant(counted_at), expected, counted)
+        event_id, counted_at, expected, counted, presumed, lots = body["last_count"]
+        stock.last_count = CountFinding(
+            event_id, _instant(counted_at), expected, counted, Decimal(presumed), frozenset(lots)
+        )
+    for at, amount, *taken in body["movements"]:
+        stock.movements.append(Movement(_instant(at), Decimal(amount), *(taken or ("use", None))))
+    if body["forgotten_until"] is not None:
+        stock.forgotten_until = _instant(body["forgotten_until"])
     state.stock[sys.intern(name)] = stock
 
 

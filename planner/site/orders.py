@@ -15,7 +15,7 @@ from typing import NamedTuple
 from planner.catalogue.index import Catalogue
 from planner.events.orders import Confirmed, Delivered, OrderCancelled, OrderEvent, Placed
 from planner.refusal import Refused
-from planner.site.lots import put
+from planner.site.movements import receive as receive_lot
 from planner.site.receipts import check_date, check_receipt
 from planner.site.state import ItemStock, Order, OrderLine, SiteState
 from planner.site.touched import Touched
@@ -103,7 +103,8 @@ def _delivered(event: Delivered, desk: _Desk) -> None:
     if event.complete:
         _close(order, "complete", day.toordinal())
     for line in event.lines:
-        put(desk.state.stock.setdefault(line.item, ItemStock()), line.lot, line.expiry, line.quantity)
+        stock = desk.state.stock.setdefault(line.item, ItemStock())
+        receive_lot(stock, event.occurred_at.astimezone(UTC), line.lot, line.expiry, line.quantity)
         desk.touched.stock_of(line.item, event.event_id)
 
 

@@ -72,7 +72,26 @@ class CountFinding:
     event_id: str
     counted_at: datetime
     expected: int
+    """Containers; moved by what is told later and happened before the count."""
     counted: int
+    presumed: Decimal = Decimal(0)
+    """``ItemStock.presumed`` of the instant of the count (in mL: nothing)."""
+    lots: frozenset[str] = frozenset()
+    """Lots that the count named."""
+
+
+Took = Literal["use", "waste", "recalled"]
+"""From which lots, where none is named: usable ones, all, all beginning with the quarantined."""
+
+
+class Movement(NamedTuple):
+    """Containers that left the shelf (negative: came)."""
+
+    at: datetime
+    amount: Decimal
+    """Exact: a session's expected use may be no whole container."""
+    took: Took
+    lot: str | None
 
 
 @dataclass(slots=True)
@@ -87,6 +106,10 @@ class ItemStock:
     """Expected use of completed sessions that is not yet a whole container (mL for multi-dose): the fraction
     carried so that stock falls by what sessions use on average, in whole containers."""
     last_count: CountFinding | None = None
+    movements: list[Movement] = field(default_factory=list)
+    """Since the last count, of the last hours, in the order in which they were told."""
+    forgotten_until: datetime | None = None
+    """The latest movement since the last count that is no longer in ``movements``."""
 
 
 @dataclass(slots=True)

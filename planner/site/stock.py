@@ -3,15 +3,15 @@
 A day is the site's day of ``occurred_at``, not of the clock: the same events mean the same whenever they are folded.
 
 Refusals: ``already-expired``, ``expiry-out-of-range``, ``lot-expiry-differs``, ``unknown-lot`` (a count or a named
-lot; its expiry is not known, so it has to be received first), ``duplicate-lot``, ``stale-count``, ``lot-expired``,
-``lot-quarantined``, ``not-multi-dose``, ``witness-missing``, ``same-site``, ``unknown-site``,
+lot; its expiry is not known, so it has to be received first), ``duplicate-lot``, ``stale-count``, ``late-count``,
+``lot-expired``, ``lot-quarantined``, ``not-multi-dose``, ``witness-missing``, ``same-site``, ``unknown-site``,
 ``taken-by-completion``, and those of ``planner.site.orders`` for a receipt that names an order.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from functools import singledispatch
+from functools import partial, singledispatch
 
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import ContainerUse, Item
@@ -27,9 +27,10 @@ from planner.events.stock import (
 )
 from planner.refusal import Refused
 from planner.site import orders
-from planner.site.lots import fefo, for_waste, on_shelf, put, take, take_volume
+from planner.site.lots import fefo, for_waste, take, take_volume
+from planner.site.movements import counted, receive, withdraw
 from planner.site.receipts import check_receipt, known_lots
-from planner.site.state import CountFinding, ItemStock, Lot, SiteState
+from planner.site.state import ItemStock, Lot, SiteState, Took
 from planner.site.touched import Touched
 
 
@@ -69,6 +70,10 @@ class Shelf:
             raise Refused("lot-expired", f"lot: {name!r} expired after {lot.expiry}; expected one usable on {self.day}")
         return lot
 
+    def withdraw(self, quantity: int, lots: list[Lot], *, took: Took = "use", lot: str | None = None) -> None:
+        """Take whole containers that left the shelf when the event says so."""
+        withdraw(self.stock, self.item, self.at, partial(take, self.stock, quantity, lots), took=took, lot=lot)
+
 
 def apply_stock(state: SiteState, catalogue: Catalogue, event: StockEvent, touched: Touched) -> str | None:
     """Apply an event of a known site and item.
@@ -96,7 +101,7 @@ def _received(event: Received, shelf: Shelf) -> str | None:
     check_receipt(shelf.stock, event.lot, event.expiry, shelf.day)
     if event.order_id is not None:
         orders.receive(shelf.state, event.order_id, {event.item: event.quantity}, shelf.day.toordinal(), shelf.touched)
-    put(shelf.stock, event.lot, event.expiry, event.quantity)
+    receive(shelf.stock, shelf.at, event.lot, event.expiry, event.quantity)
     return None
 
 
@@ -104,7 +109,7 @@ def _received(event: Received, shelf: Shelf) -> str | None:
 def _transferred_in(event: TransferredIn, shelf: Shelf) -> str | None:
     _other_site("from_site", event.from_site, shelf)
     check_receipt(shelf.stock, event.lot, event.expiry, shelf.day)
-    put(shelf.stock, event.lot, event.expiry, event.quantity)
+    receive(shelf.stock, shelf.at, event.lot, event.expiry, event.quantity)
     return None
 
 
@@ -113,7 +118,7 @@ def _transferred_out(event: TransferredOut, shelf: Shelf) -> str | None:
     _other_site("to_site", event.to_site, shelf)
     # a quarantined or expired lot may be sent back, but only by name
     lots = fefo(shelf.stock, shelf.day) if event.lot is None else [shelf.lot(event.lot)]
-    take(shelf.stock, event.quantity, lots)
+    shelf.withdraw(event.quantity, lots, lot=event.lot)
     return _deficit(shelf)
 
 
@@ -128,10 +133,10 @@ def _other_site(field: str, site: str, shelf: Shelf) -> None:
 def _counted(event: Counted, shelf: Shelf) -> str | None:
     stock = shelf.stock
     found: dict[str, int] = {}
-    for counted in event.lots:
-        if counted.lot in found:
-            raise Refused("duplicate-lot", f"lots: found {counted.lot!r} twice; expected each lot once")
-        found[counted.lot] = counted.quantity
+    for line in event.lots:
+        if line.lot in found:
+            raise Refused("duplicate-lot", f"lots: found {line.lot!r} twice; expected each lot once")
+        found[line.lot] = line.quantity
     unknown = [name for name, quantity in found.items() if quantity and name not in stock.lots]
     if unknown:
         raise Refused(
@@ -139,22 +144,9 @@ def _counted(event: Counted, shelf: Shelf) -> str | None:
             f"lots: found {', '.join(map(repr, unknown))}; expected lots of {event.item} that were received:"
             f" {known_lots(stock)}. Their expiry is not known: receive them first, then count again",
         )
-    if stock.last_count is not None and shelf.at < stock.last_count.counted_at:
-        raise Refused(
-            "stale-count",
-            f"occurred_at: found {shelf.at.isoformat()}; expected one after the last count,"
-            f" {stock.last_count.counted_at.isoformat()}",
-        )
-    expected = on_shelf(stock)
-    for name, lot in stock.lots.items():
-        lot.quantity = found.get(name, 0)
-    stock.deficit = 0
-    if shelf.item.use is not ContainerUse.MULTI_DOSE:
-        # expected use that was not yet a whole container: the shelf has shown what was really used
-        stock.presumed *= 0
-    counted_all = sum(found.values())
-    stock.last_count = CountFinding(event.event_id, shelf.at, expected, counted_all)
-    return f"expected {expected}, counted {counted_all}"
+    site_day = partial(shelf.catalogue.site_day, shelf.state.site)
+    finding = counted(stock, shelf.item, shelf.at, found, event_id=event.event_id, site_day=site_day)
+    return f"expected {finding.expected}, counted {finding.counted}"
 
 
 @_apply.register
@@ -167,7 +159,7 @@ def _dispensed(event: Dispensed, shelf: Shelf) -> str | None:
         )
     lots = [shelf.usable_lot(event.lot)] if event.lot is not None else fefo(shelf.stock, shelf.day)
     if event.quantity is not None:
-        take(shelf.stock, event.quantity, lots)
+        shelf.withdraw(event.quantity, lots, lot=event.lot)
         return _deficit(shelf)
     if event.volume_ml is not None:
         if shelf.item.use is not ContainerUse.MULTI_DOSE:
@@ -176,7 +168,8 @@ def _dispensed(event: Dispensed, shelf: Shelf) -> str | None:
                 f"volume_ml: {event.item} is {shelf.item.use}; expected quantity, in whole containers",
             )
         zone = shelf.catalogue.zone(event.site)
-        use_by = take_volume(shelf.stock, shelf.item, event.volume_ml, shelf.at, zone, lot=event.lot)
+        draw = partial(take_volume, shelf.stock, shelf.item, event.volume_ml, shelf.at, zone, lot=event.lot)
+        use_by = withdraw(shelf.stock, shelf.item, shelf.at, draw, lot=event.lot)
         if use_by is not None:
             shelf.touched.wake_at(use_by)
     return _deficit(shelf)
@@ -197,11 +190,9 @@ def _wasted(event: Wasted, shelf: Shelf) -> str | None:
         gone = [c for c in candidates if event.lot is None or c.lot == event.lot][: event.quantity]
         shelf.stock.open = [open_ for open_ in shelf.stock.open if not any(open_ is c for c in gone)]
         return None
-    if event.lot is not None:
-        lots = [shelf.stock.lots[event.lot]]
-    else:
-        lots = for_waste(shelf.stock, recalled=event.reason == "recalled")
-    take(shelf.stock, event.quantity, lots)
+    recalled = event.reason == "recalled"
+    lots = for_waste(shelf.stock, recalled=recalled) if event.lot is None else [shelf.stock.lots[event.lot]]
+    shelf.withdraw(event.quantity, lots, took="recalled" if recalled else "waste", lot=event.lot)
     return _deficit(shelf)
 
 
@@ -212,6 +203,9 @@ def _quarantined(event: Quarantined, shelf: Shelf) -> str | None:
 
 
 def _deficit(shelf: Shelf) -> str | None:
+    count = shelf.stock.last_count
+    if count is not None and shelf.at <= count.counted_at:
+        return f"it is in the count of {count.counted_at.isoformat()}, which is now expected to find {count.expected}"
     if not shelf.stock.deficit:
         return None
     return f"{shelf.stock.deficit} containers more were taken than the lots had: expected a receipt or a count"

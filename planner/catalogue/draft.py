@@ -74,6 +74,8 @@ class Draft:
         default_factory=lambda: {section: {} for section in SECTIONS}
     )
     """section → id → where it stands, also of entities that did not validate."""
+    broken: list[tuple[Document, Place, Any]] = field(default_factory=list)
+    """Where entities that did not validate stand, and what was read there: their references can still be judged."""
     unread: set[str] = field(default_factory=set)
     """Sections of which a part could not be read: what they hold is not known, so references are not judged."""
 
@@ -180,13 +182,15 @@ def _read_line_kits(draft: Draft, document: Document, raw: Any) -> Iterator[Faul
 
 def _read_entity(draft: Draft, document: Document, section: str, index: int, raw: Any) -> Iterator[Fault]:
     path: Place = (section, index)
-    if isinstance(raw, dict) and isinstance(raw.get("id"), str) and _SLUG_FORM.fullmatch(raw["id"]):
+    if isinstance(raw, dict) and isinstance(raw.get("id"), str) and SLUG_FORM.fullmatch(raw["id"]):
         draft.places[section].setdefault(raw["id"], []).append((document, path))
     else:
         draft.unread.add(section)
     entity, faults = _validated(SECTIONS[section], document, path, raw)
     yield from faults
-    if entity is not None:
+    if entity is None:
+        draft.broken.append((document, path, raw))
+    else:
         draft.listed(section).append(Placed(entity, document, path))
 
 
@@ -278,7 +282,7 @@ _EXPECTED: Final = {
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
 }
-_SLUG_FORM: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,95}")
+SLUG_FORM: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,95}")
 _SLUG: Final = "lower-case letters, digits, dots and hyphens, 1 to 96 characters"
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel
 
-from planner.catalogue.draft import SECTIONS, Draft, Placed
-from planner.catalogue.faults import Fault, Place, known_name
+from planner.catalogue.draft import SECTIONS, SLUG_FORM, Draft, Placed
+from planner.catalogue.faults import Document, Fault, Place, known_name
 from planner.catalogue.model import ItemChoice, LineKits, Protocol, Site
 
 
@@ -54,6 +54,10 @@ def known_references(draft: Draft) -> Iterator[Fault]:
         known = draft.places[section]
         if name not in known and section not in draft.unread:
             yield source.fault(path, name, known_name(_KIND[section], name, known))
+    for document, path, section, name in _references_in_broken(draft):
+        known = draft.places[section]
+        if name not in known and section not in draft.unread:
+            yield document.fault(path, name, known_name(_KIND[section], name, known))
 
 
 def kits_without_cycles(draft: Draft) -> Iterator[Fault]:
@@ -106,6 +110,42 @@ def _walk(draft: Draft) -> tuple[list[str], list[tuple[str, list[str]]]]:
             elif inner in draft.kit and inner not in done:
                 way[inner] = iter(draft.kit[inner].kits)
     return order, cycles
+
+
+_NAMING: Final = {
+    "component": "components",
+    "group": "groups",
+    "item": "items",
+    "policy": "policies",
+    "protocol": "protocols",
+    "supplier": "suppliers",
+}
+_LISTING: Final = {"kits": "kits", "session_kits": "kits", "protocols": "protocols"}
+"""Fields that name an entity, or several, wherever they stand: for what did not validate as a whole."""
+
+
+def _references_in_broken(draft: Draft) -> Iterator[tuple[Document, Place, str, str]]:
+    """What an entity refers to although something else in it is wrong, so that all its faults are told at once."""
+    for document, path, raw in draft.broken:
+        for below, section, name in _named(raw):
+            if SLUG_FORM.fullmatch(name):  # else that is its fault
+                yield document, path + below, section, name
+
+
+def _named(raw: Any, path: Place = ()) -> Iterator[tuple[Place, str, str]]:
+    if isinstance(raw, dict):
+        for key, value in raw.items():
+            if key in _NAMING and isinstance(value, str):
+                yield (*path, key), _NAMING[key], value
+            elif key in _LISTING and isinstance(value, list):
+                for index, name in enumerate(value):
+                    if isinstance(name, str):
+                        yield (*path, key, index), _LISTING[key], name
+            else:
+                yield from _named(value, (*path, key))
+    elif isinstance(raw, list):
+        for index, value in enumerate(raw):
+            yield from _named(value, (*path, index))
 
 
 def _references(draft: Draft) -> Iterator[Reference]:

@@ -8,9 +8,11 @@ above it is a detected loss, which is read again, or stops the worker where the 
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -95,7 +97,8 @@ class Engine:
             entries = self._entries(partition)
             step = self._make_step(partition)
             began = time.perf_counter()
-            step.restore(entries)
+            with _no_collection():
+                step.restore(entries)
             applied = {
                 topic: int(value)
                 for topic in names.INPUTS.get(self.agent, ())
@@ -321,6 +324,18 @@ class Engine:
 
     def _short(self, topic: str) -> str:
         return topic.removeprefix(self._prefix)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """A restore makes many objects that stay: looking for garbage among them takes a third of its time."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _offset(record: Record) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,10 @@ def run(ctx: click.Context, /, **given: Any) -> None:
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         raise Failure(faults, "See docs/settings.md.", Exit.USAGE) from error
+    # What is imported stays: collecting garbage meanwhile, and looking through it ever after, costs and finds nothing.
+    gc.disable()
     from streams.worker import work  # noqa: PLC0415 - imports Faust: a second that other commands do not need
 
+    gc.freeze()
+    gc.enable()
     sys.exit(work(settings))

@@ -69,7 +69,7 @@ def take_session(
                     touched.wake_at(use_by)
         else:
             containers = amount if amount is not None else expected[item_id].mean
-            withdraw(stock, item, at, partial(_take_presumed, stock, containers, today))
+            withdraw(stock, item, at, partial(_take_presumed, stock, containers, today), amount=containers)
         touched.stock_of(item_id, cause)
     return left_out
 

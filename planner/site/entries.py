@@ -112,11 +112,8 @@ def _stock(stock: ItemStock) -> bytes:
 
 def _movement(movement: Movement) -> list[Any]:
     """Short: there may be many, and each is written again with each that follows it."""
-    return [
-        movement.at,
-        str(movement.amount),
-        *([movement.took, movement.lot] if movement[2:] != ("use", None) else []),
-    ]
+    at, amount, took, lot = movement
+    return [at, str(amount)] if lot is None and took == "use" else [at, str(amount), took, lot]
 
 
 def _order(order: Order) -> bytes:

@@ -35,18 +35,29 @@ REMEMBERED_MOST = 500
 
 
 def withdraw(
-    stock: ItemStock, item: Item, at: datetime, taken: Callable[[], T], *, took: Took = "use", lot: str | None = None
+    stock: ItemStock,
+    item: Item,
+    at: datetime,
+    taken: Callable[[], T],
+    *,
+    amount: Decimal | None = None,
+    took: Took = "use",
+    lot: str | None = None,
 ) -> T:
     """Take something that left the shelf ``at`` (in UTC) by calling ``taken``; what it returns.
 
-    ``took`` and ``lot`` say from which lots it takes, for doing so again upon a count that is told later.
+    ``amount``: by how many containers the level falls (None: not known before). ``took`` and ``lot`` say from which
+    lots it takes, for doing so again upon a count that is told later.
     """
     count = stock.last_count
     if count is not None and at <= count.counted_at:
         return _in_the_count(stock, item, count, taken)
-    before = _level(stock, item)
-    result = taken()
-    amount = before - _level(stock, item)
+    if amount is not None:
+        result = taken()
+    else:
+        before = _level(stock, item)
+        result = taken()
+        amount = before - _level(stock, item)
     if amount:
         _remember(stock, Movement(at, amount, took, lot))
     return result
@@ -159,11 +170,12 @@ def _remember(stock: ItemStock, movement: Movement) -> None:
     movements = stock.movements
     movements.append(movement)
     begin = movement.at - REMEMBERED
+    if movements[0].at > begin and len(movements) <= REMEMBERED_MOST:
+        return
     kept = 0
     while movements[kept].at <= begin or len(movements) - kept > REMEMBERED_MOST:
         at = movements[kept].at
         if stock.forgotten_until is None or at > stock.forgotten_until:
             stock.forgotten_until = at
         kept += 1
-    if kept:
-        del movements[:kept]
+    del movements[:kept]

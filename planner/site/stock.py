@@ -11,6 +11,7 @@ lot; its expiry is not known, so it has to be received first), ``duplicate-lot``
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from functools import partial, singledispatch
 
 from planner.catalogue.index import Catalogue
@@ -72,7 +73,8 @@ class Shelf:
 
     def withdraw(self, quantity: int, lots: list[Lot], *, took: Took = "use", lot: str | None = None) -> None:
         """Take whole containers that left the shelf when the event says so."""
-        withdraw(self.stock, self.item, self.at, partial(take, self.stock, quantity, lots), took=took, lot=lot)
+        taken = partial(take, self.stock, quantity, lots)
+        withdraw(self.stock, self.item, self.at, taken, amount=Decimal(quantity), took=took, lot=lot)
 
 
 def apply_stock(state: SiteState, catalogue: Catalogue, event: StockEvent, touched: Touched) -> str | None:

@@ -18,7 +18,7 @@ from config.settings import Settings
 from planner.payloads import PAYLOADS
 from planner.topics import TOPICS
 
-DOCS = Path(__file__).parent
+DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 
 
@@ -140,7 +140,10 @@ def settings_reference() -> str:
     ]
     docstrings = attribute_docstrings().get("Settings", {})
     for name, field in Settings.model_fields.items():
-        default = "" if field.is_required() else f"`{field.get_default(call_default_factory=True)}`"
+        value = field.get_default(call_default_factory=True)
+        if isinstance(value, Path) and value.is_relative_to(ROOT):
+            value = value.relative_to(ROOT)  # wherever this checkout lies
+        default = "" if field.is_required() else f"`{value}`"
         meaning = one_line(field.description) or docstrings.get(name, "")
         lines.append(f"| `PLANNER_{name.upper()}` | {default} | {meaning} |")
     return "\n".join(lines) + "\n"

@@ -169,8 +169,8 @@ def _show(runs: list[list[Run]]) -> None:
         ("case", "runs", "events", "per s", "least–most", "per CPU s", "CPU s, with start", "log +MB", "RSS MB",
          f"≥ {TARGET_PER_S:,}"),
         rows,
-        "From the tables restored to the last record published. Per CPU s: of the worker's processor time meanwhile, all",
-        "threads: what a core that nobody else uses gives, but for waits for the disk. The publisher was done before.",
+        "From the tables restored to the last record published. Per CPU s: of the worker's processor time meanwhile,",
+        "all threads: what a core that nobody else uses gives, but for waits for the disk. The publisher was done before.",
     )  # fmt: skip
     first = runs[0][-1]
     names = sorted(set(first.bytes_out), key=lambda name: -first.bytes_out[name])

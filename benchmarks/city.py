@@ -170,7 +170,7 @@ def _show(runs: list[list[Run]]) -> None:
          f"≥ {TARGET_PER_S:,}"),
         rows,
         "From the tables restored to the last record published. Per CPU s: of the worker's processor time meanwhile,",
-        "all threads: what a core that nobody else uses gives, but for waits for the disk. The publisher was done before.",
+        "all threads: what a core of its own gives, but for waits for the disk. The publisher was done before.",
     )  # fmt: skip
     first = runs[0][-1]
     names = sorted(set(first.bytes_out), key=lambda name: -first.bytes_out[name])

@@ -220,7 +220,8 @@ class Alert(Model):
     opened_at: Instant
     updated_at: Instant
     cause_event_id: str | None = None
-    """The event whose application opened or changed it (or the clock's)."""
+    """The event whose application opened or changed it. For what time alone changes: the clock's tick, or, where
+    other events told the time, ``clock/<instant>``."""
     resolved_by_event_id: str | None = None
     summary: str
     """One sentence for the pharmacist, with its figures."""

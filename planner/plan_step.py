@@ -137,7 +137,7 @@ class PlanStep:
         if self._event_clock is not None:
             latest = self._event_clock.greatest
             if latest is not None and not self._queue.in_backlog:
-                self._advance(latest.at, effects, latest.event_id)
+                self._advance(latest, effects)
             self._event_clock.behind = "requirements" in self._queue.behind
             effects.writes.update(self._event_clock.take_writes())
         if self.now is not None:
@@ -231,8 +231,8 @@ class PlanStep:
             return
         message = read.message
         # its hour came before it; without any, the log is from before hours were told here
-        if self._event_clock is not None and self._event_clock.see(occurred_at, message.event_id, waits=True):
-            self._advance(occurred_at, effects, message.event_id)
+        if self._event_clock is not None and self._event_clock.see(occurred_at, waits=True):
+            self._advance(occurred_at, effects)
         planned = self._site(message.site)
         planned.touched.events += 1
         if apply_requirement(planned, self.catalogue, read, effects.counts):
@@ -257,8 +257,8 @@ class PlanStep:
             occurred_at = believed("occurred_at", event.occurred_at)
             if self._event_clock is None:
                 not_ahead("occurred_at", occurred_at, record.timestamp_ms)
-            elif self._event_clock.see(occurred_at, event.event_id, waits=self._queue.in_backlog):
-                self._advance(occurred_at, effects, event.event_id)
+            elif self._event_clock.see(occurred_at, waits=self._queue.in_backlog):
+                self._advance(occurred_at, effects)
             known = self._planned.get(event.site)
             if known is not None and event.event_id in known.state.seen:
                 status, reason = OutcomeStatus.DUPLICATE, "same-event"
@@ -330,7 +330,7 @@ class PlanStep:
             if self._event_clock is None:
                 not_ahead("now", now, record.timestamp_ms)
                 self._advance(now, effects, event.event_id)
-            elif self._event_clock.see(now, event.event_id, waits=self._queue.in_backlog):
+            elif self._event_clock.see(now, waits=self._queue.in_backlog):
                 self._advance(now, effects, event.event_id)
         except Refused:
             # nobody waits for its outcome, and a clock that was never set must not move the plan
@@ -343,17 +343,22 @@ class PlanStep:
             effects.counts["ticks_passed_over"] += 1
             return
         try:
-            watermark = self._event_clock.mark(tick.source, believed("now", tick.now), tick.event_id)
+            watermark = self._event_clock.mark(tick.source, believed("now", tick.now))
         except Refused:
             effects.counts["ticks_refused"] += 1
             return
         self._advance(watermark, effects, tick.event_id)
 
-    def _advance(self, instant: datetime, effects: Effects, cause: str) -> None:
-        """Time has reached ``instant`` (in UTC), as the event ``cause`` says. What it does not cross costs nothing."""
+    def _advance(self, instant: datetime, effects: Effects, tick: str | None = None) -> None:
+        """Time has reached ``instant`` (in UTC). What it does not cross costs nothing.
+
+        What time alone changes is put down to the event id ``tick`` of the clock; where other events told the time,
+        to ``clock/<instant>``: a site's alert is not the doing of another site's delivery.
+        """
         if self.now is not None and instant <= self.now:
             return
         self.now = instant
+        cause = tick or f"clock/{instant.isoformat()}"
         if self.now < self._wake:
             return
         for planned in self._planned.values():

@@ -9,7 +9,6 @@ does not hold it. See docs/decisions/0007-event-time-is-a-watermark.md.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import NamedTuple
 
 import orjson
 
@@ -18,35 +17,28 @@ from planner.step import Entries
 ENTRY = b"event-clock"
 
 
-class Instant(NamedTuple):
-    """An instant in UTC, and the event that told it."""
-
-    at: datetime
-    event_id: str
-
-
 class EventClock:
     """The marks of one partition of ``plan``; part of its state."""
 
     def __init__(self) -> None:
         self.marks: dict[str, datetime] = {}
         """Source of hours (``expand/<partition>``) → the latest it told, in UTC."""
-        self.greatest: Instant | None = None
-        """The latest instant told by anything."""
+        self.greatest: datetime | None = None
+        """The latest instant told by anything, in UTC."""
         self.behind = False
         """Whether requirements waited when this was last written: a restart goes on as if they still did."""
         self._written: bytes | None = None
 
-    def see(self, at: datetime, event_id: str, *, waits: bool) -> bool:
+    def see(self, at: datetime, *, waits: bool) -> bool:
         """An event happened ``at`` (in UTC). Whether time may follow it: while more ``waits``, it says nothing about
         how far history has been read, unless no hours have been heard of at all."""
-        if self.greatest is None or at > self.greatest.at:
-            self.greatest = Instant(at, event_id)
+        if self.greatest is None or at > self.greatest:
+            self.greatest = at
         return not waits or not self.marks
 
-    def mark(self, source: str, at: datetime, event_id: str) -> datetime:
+    def mark(self, source: str, at: datetime) -> datetime:
         """A source has told everything before ``at`` (in UTC). Returns the watermark, the least of the marks."""
-        self.see(at, event_id, waits=True)
+        self.see(at, waits=True)
         known = self.marks.get(source)
         if known is None or at > known:
             self.marks[source] = at
@@ -56,9 +48,8 @@ class EventClock:
         """The table's entry, if it is not as it was last taken or restored."""
         if self.greatest is None:
             return {}
-        greatest = [self.greatest.at.isoformat(), self.greatest.event_id]
         marks = {source: at.isoformat() for source, at in sorted(self.marks.items())}
-        entry = orjson.dumps({"marks": marks, "greatest": greatest, "behind": self.behind})
+        entry = orjson.dumps({"marks": marks, "greatest": self.greatest.isoformat(), "behind": self.behind})
         if entry == self._written:
             return {}
         self._written = entry
@@ -71,8 +62,7 @@ class EventClock:
         clock._written = entries.get(ENTRY)
         if clock._written is not None:
             body = orjson.loads(clock._written)
-            at, event_id = body["greatest"]
-            clock.greatest = Instant(datetime.fromisoformat(at), event_id)
+            clock.greatest = datetime.fromisoformat(body["greatest"])
             clock.marks = {source: datetime.fromisoformat(at) for source, at in body["marks"].items()}
             clock.behind = body["behind"]
         return clock

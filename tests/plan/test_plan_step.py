@@ -72,6 +72,17 @@ def test_an_alert_that_time_raises_names_the_tick() -> None:
     assert all(said == f"open by {nearer['event_id']}" for said in raised.values()), raised
 
 
+def test_what_time_alone_changes_is_not_the_doing_of_another_sites_event() -> None:
+    driver, desk = start("event", ticked=False)
+    stocked(driver, desk, 12)
+    driver.feed("requirements", *(desk.stated(f"b{i}", at(20), at(0)) for i in range(6)))
+    before = alerts(driver)
+    driver.feed("stock", Desk(SOUTH).received(at(19), MAGNESIUM, 10))
+    raised = {key: said for key, said in alerts(driver).items() if key.startswith("north/") and key not in before}
+    assert raised
+    assert all(said == f"open by clock/{at(19).isoformat()}" for said in raised.values()), raised
+
+
 def test_forecasts_wait_until_they_are_due_and_only_for_what_was_touched() -> None:
     driver, desk = start()
     stocked(driver, desk)

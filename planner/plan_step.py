@@ -44,9 +44,10 @@ from planner.events.stock import STOCK_EVENTS, StockEvent
 from planner.explain.model import Explanation
 from planner.forecast.outlook import Outlook
 from planner.forecast.priors import PriorModel
-from planner.messages import AlertState, OutcomeStatus
+from planner.messages import OutcomeStatus
 from planner.plan.apply import apply_requirement
 from planner.plan.event_clock import EventClock
+from planner.plan.gauges import gauges_of
 from planner.plan.queue import SiteQueue
 from planner.plan.requirements import RequirementReader
 from planner.plan.site import NEVER, PlannedSite, alert_entry
@@ -199,18 +200,7 @@ class PlanStep:
 
     def gauges(self) -> dict[str, float]:
         """What is worth watching, by name: counts as they are now."""
-        states = [planned.state for planned in self._planned.values()]
-        return {
-            "sites": len(states),
-            "sites_waiting": len(self._queue.reviews),
-            "bookings_live": sum(len(ids) for state in states for ids in state.by_day.values()),
-            "bookings_unsettled": sum(state.unsettled for state in states),
-            "alerts_open": sum(
-                alert.state is not AlertState.RESOLVED for state in states for alert in state.alerts.values()
-            ),
-            "orders_open": sum(order.status == "open" for state in states for order in state.orders.values()),
-            "deficit_containers": sum(stock.deficit for state in states for stock in state.stock.values()),
-        }
+        return gauges_of([planned.state for planned in self._planned.values()], waiting=len(self._queue.reviews))
 
     # --- requirements -------------------------------------------------------------------------------------
 

@@ -90,7 +90,7 @@ class PlannedSite:
         if not self.known:
             self.wake = NEVER
             return None
-        passed = pass_time(self.state, self.catalogue.site_day(self.state.site, now), now, self.touched)
+        passed = pass_time(self.state, self.catalogue, self.catalogue.site_day(self.state.site, now), now, self.touched)
         # a new day, another chance to order, an order that did not come: any item may be decided otherwise
         self.touched.all_items = True
         self.wake = self._next_wake(now)

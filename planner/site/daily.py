@@ -8,6 +8,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
+from planner.catalogue.index import Catalogue
+from planner.learning.daily import close_day
 from planner.messages import AlertKind
 from planner.site.bookings import KEEP_DAYS, pass_to
 from planner.site.lots import discard_open
@@ -29,7 +31,11 @@ class Passed(NamedTuple):
     """Ids of alerts that are over and no longer kept."""
 
 
-def pass_time(state: SiteState, today: date, now: datetime, touched: Touched) -> Passed:
+DAYS_CLOSED_MOST = 400
+"""A clock that jumps farther ahead has nothing to teach about the days before these."""
+
+
+def pass_time(state: SiteState, catalogue: Catalogue, today: date, now: datetime, touched: Touched) -> Passed:
     """The clock has reached ``now``, on the site's day ``today`` (not before the last one)."""
     discarded = Decimal(0)
     for item, stock in state.stock.items():
@@ -41,7 +47,14 @@ def pass_time(state: SiteState, today: date, now: datetime, touched: Touched) ->
     if ordinal <= state.today:
         return Passed(0, discarded, ())
     _remember_from(state, ordinal, touched)
-    unsettled = pass_to(state, ordinal, touched)
+    unsettled = 0
+    if state.today:
+        state.today = max(state.today, ordinal - DAYS_CLOSED_MOST)
+        while state.today < ordinal:
+            close_day(state, catalogue, touched)
+            unsettled += pass_to(state, state.today + 1, touched)
+    else:
+        unsettled = pass_to(state, ordinal, touched)
     _forget_seen(state, ordinal - KEEP_DAYS, touched)
     _forget_lots(state, today - timedelta(days=KEEP_DAYS), touched)
     _forget_orders(state, ordinal - KEEP_DAYS, touched)

@@ -10,6 +10,7 @@
 | ``alert``, site, item/kind[/subject] | the alert, as published |
 | ``proposal``, site, supplier[/controlled] | the proposal, as published |
 | ``seen``, site, event id | ordinal of the day it was applied |
+| ``learned``, site, part | what the site has learned (``planner.learning``) |
 
 What is derived (``demand``, ``by_day`` …) is not written. Days are ordinals, decimals text, instants ISO 8601 in UTC.
 """
@@ -59,6 +60,9 @@ def take_writes(state: SiteState, touched: Touched) -> Iterator[tuple[bytes, byt
     yield from _part("stock", site, touched.stock, state.stock, _stock)
     yield from _part("order", site, touched.orders, state.orders, _order)
     yield from _part("seen", site, touched.seen, state.seen, orjson.dumps)
+    for name in sorted(touched.learned):
+        yield composed_key("learned", site, name), state.learned.part(name).encode()
+    touched.learned.clear()
 
 
 def _part(
@@ -229,6 +233,10 @@ def _read_seen(state: SiteState, name: str, value: bytes) -> None:
     state.seen[name] = orjson.loads(value)
 
 
+def _read_learned(state: SiteState, name: str, value: bytes) -> None:
+    state.learned.restore(name, value)
+
+
 def _no_reader(state: SiteState, name: str, value: bytes) -> None:
     raise TypeError("profiles are read with their moments shared")
 
@@ -246,4 +254,5 @@ _READERS: Final[dict[str, Callable[[SiteState, str, bytes], None]]] = {
     "alert": _read_alert,
     "proposal": _read_proposal,
     "seen": _read_seen,
+    "learned": _read_learned,
 }

@@ -8,6 +8,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
+from planner.learning.state import Learned
 from planner.messages import Alert, Proposal
 
 
@@ -176,6 +177,7 @@ class SiteState:
     """Derived: day ordinal → ids of all other bookings of that day (used, withdrawn, unsettled), to forget them by."""
     profile_uses: dict[str, int] = field(default_factory=dict)
     """Derived: profile → number of bookings that name it."""
+    learned: Learned = field(default_factory=Learned)
     standing: dict[str, set[str]] | None = field(default=None, compare=False, repr=False)
     """item → keys of its alerts that are not over: a cache of ``alerts``, owned by ``planner.reorder``; None:
     not built yet. Whoever changes ``alerts`` elsewhere sets it to None."""

@@ -20,6 +20,8 @@ class Touched:
     stock: set[str] = field(default_factory=set)
     orders: set[str] = field(default_factory=set)
     seen: set[str] = field(default_factory=set)
+    learned: set[str] = field(default_factory=set)
+    """Names of the parts of what the site has learned."""
     site: bool = False
 
     days: set[int] = field(default_factory=set)

@@ -1,0 +1,34 @@
+"""All that a site has learned: its parts by name. Each is a table entry ``learned``, site, name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Final
+
+from planner.learning.part import Part
+
+
+@dataclass(slots=True)
+class Learned:
+    """A part per field; the field's name is the entry's."""
+
+    def part(self, name: str) -> Part:
+        """The part called ``name``.
+
+        Raises:
+            KeyError: there is no such part.
+        """
+        if name not in PARTS:
+            raise KeyError(name)
+        found: Part = getattr(self, name)
+        return found
+
+    def restore(self, name: str, data: bytes) -> None:
+        """Put a part back from its entry; one that this version does not know is passed over."""
+        kind = PARTS.get(name)
+        if kind is not None:
+            setattr(self, name, kind.decode(data))
+
+
+PARTS: Final[dict[str, type[Part]]] = {field.name: field.default_factory for field in fields(Learned)}  # type: ignore[misc]
+"""Name → class of each part."""

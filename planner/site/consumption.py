@@ -52,7 +52,7 @@ def take_session(
         if item is None:
             left_out += 1
             continue
-        amount = _told(item, told[item_id]) if item_id in told else None
+        amount = told_amount(item, told[item_id]) if item_id in told else None
         if amount is None and item_id not in expected:
             left_out += 1
             continue
@@ -92,7 +92,7 @@ def _presumed_volume(stock: ItemStock, moments: Moments) -> Decimal:
     return moments.certain + probable
 
 
-def _told(item: Item, use: ItemUse) -> Decimal | None:
+def told_amount(item: Item, use: ItemUse) -> Decimal | None:
     """What was used, in containers (mL for multi-dose); None: told in a unit that says nothing here."""
     content = item.content
     if item.use is ContainerUse.MULTI_DOSE:

@@ -101,8 +101,15 @@ class RequirementStated(_Requirement):
     start: Instant
     day: date
     """The site's day of ``start``."""
+    booked_on: date | None = None
+    """The day it was booked, by the site it was booked at; stays when it is rescheduled or amended, and is a new one
+    when it is booked anew after it was cancelled or missed. Absent: booked before this was kept."""
+    source: Identifier | None = None
+    """The system or person that booked it. Absent: as ``booked_on``."""
     series: bool = False
     """Part of a patient's series (maintenance, several days)."""
+    series_id: Identifier | None = None
+    """Pseudonym that the sessions of a patient's series share."""
     expansion_id: Identifier
     """Digest of the lines: equal lines, equal id."""
     lines: tuple[RequirementLine, ...]

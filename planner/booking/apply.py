@@ -190,6 +190,7 @@ class _Turn:
         """A later cancellation has been waiting for this booking: it is kept, and cancelled at once. No site hears."""
         wanted = _of_booked(event, self.cause.occurred_at)
         resolved = resolve(self.expander, wanted)
+        self._book(row, event)
         _take_over(row, wanted)
         take_resolved(row, resolved, self.expander.catalogue.version)
         row.lines_id = ""  # never stated
@@ -211,11 +212,18 @@ class _Turn:
         self.advance(row)
         if row.status in LIVE and row.site and row.site != wanted.site:
             self._tell(requirements.withdrawn(row, self.cause, "moved"))
+        if isinstance(self.event, Booked) and (row.status not in LIVE or not row.site):
+            self._book(row, self.event)  # one that restates a live booking does not make it younger
         _take_over(row, wanted)
         take_resolved(row, resolved, self.expander.catalogue.version)
         row.status = Status.ARRIVED if arrived else Status.BOOKED
         self.ledger.keep_lines(resolved.stated)
         self._tell(requirements.stated(row, self.cause, resolved.stated.lines, "arrived" if arrived else "booked"))
+
+    def _book(self, row: BookingRow, event: Booked) -> None:
+        """The booking begins with this event. Its site is known by now (``resolve``)."""
+        row.booked_on = self.expander.catalogue.site_day(event.site, self.cause.occurred_at).toordinal()
+        row.source = event.source
 
     def _state_arrived(self, row: BookingRow) -> None:
         """State again the lines stated last: those the session was prepared by, whatever the catalogue says today."""

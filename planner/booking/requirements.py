@@ -52,7 +52,10 @@ def stated(row: BookingRow, cause: Cause, lines: bytes, status: Literal["booked"
     body["catalogue_version"] = row.catalogue_version
     body["start"] = row.start
     body["day"] = date.fromordinal(row.day)
+    body["booked_on"] = None if row.booked_on is None else date.fromordinal(row.booked_on)
+    body["source"] = row.source
     body["series"] = row.series_id is not None
+    body["series_id"] = row.series_id
     # both are JSON objects: the members of the second continue the first
     head = memoryview(orjson.dumps(body, option=_IN_UTC))
     return Message("requirements", row.site.encode(), b",".join((head[:-1], memoryview(lines)[1:])))

@@ -17,7 +17,9 @@ from planner.topics import composed_key
 EVENT_IDS_MOST = 64
 """Event ids remembered per booking; an older one is caught by its version, which is lower than the booking's."""
 
-_FORMAT = 1
+_FORMAT = 2
+_FORMATS = (1, 2)
+"""Those that can be read. 2 has, at its end, what 1 did not keep: ``booked_on`` and ``source``."""
 _NO_PARAMETERS = Parameters()
 _OVERRIDES: TypeAdapter[tuple[Override, ...]] = TypeAdapter(tuple[Override, ...])
 
@@ -50,7 +52,8 @@ class BookingRow:
 
     ``version``: of the last event applied. ``revision``: of the last requirement message, 0 if none. ``start``: in
     UTC; None while a cancellation waits. ``day``: ordinal of the site's day. ``lines_id``: digest of the lines last
-    stated (see ``lines_key``).
+    stated (see ``lines_key``). ``booked_on``: ordinal of the site's day on which it was booked, and ``source`` of the
+    event that said so; None: not kept then (format 1), or not booked yet.
     """
 
     status: Status
@@ -67,6 +70,8 @@ class BookingRow:
     catalogue_version: str = ""
     lines_id: str = ""
     event_ids: list[str] = field(default_factory=list)
+    booked_on: int | None = None
+    source: str | None = None
 
     def remember(self, event_id: str) -> None:
         self.event_ids.append(event_id)
@@ -93,6 +98,8 @@ class BookingRow:
                 self.catalogue_version,
                 self.lines_id,
                 self.event_ids,
+                self.booked_on,
+                self.source,
             ],
             option=orjson.OPT_UTC_Z,
         )
@@ -105,10 +112,12 @@ class BookingRow:
             ValueError: the entry is not one of ours, or of a format this version does not know.
         """
         fields: list[Any] = orjson.loads(value)
-        if fields[0] != _FORMAT:
-            raise ValueError(f"booking entry: found format {fields[0]!r}; expected {_FORMAT}")
+        if fields[0] not in _FORMATS:
+            expected = " or ".join(map(str, _FORMATS))
+            raise ValueError(f"booking entry: found format {fields[0]!r}; expected {expected}")
         (status, version, revision, site, protocol, start, day, weight, hours) = fields[1:10]
-        (overrides, series_id, protocol_version, catalogue_version, lines_id, event_ids) = fields[10:]
+        (overrides, series_id, protocol_version, catalogue_version, lines_id, event_ids) = fields[10:16]
+        (booked_on, source) = fields[16:] or (None, None)
         return cls(
             Status(status),
             version,
@@ -124,6 +133,8 @@ class BookingRow:
             catalogue_version,
             lines_id,
             event_ids,
+            booked_on,
+            source,
         )
 
 

@@ -9,11 +9,12 @@ after ``UNSETTLED_KEEP_DAYS``, so the state is bounded.
 
 from __future__ import annotations
 
-import sys
 from datetime import date
 from typing import Literal, TypeVar
 
+from planner.learning.observe import Reason, observe
 from planner.messages import RequirementStated, RequirementUsed, RequirementWithdrawn
+from planner.site.segment import compose, series_key
 from planner.site.state import BookingEntry, Profile, SiteState
 from planner.site.touched import Touched
 
@@ -35,14 +36,20 @@ def state_requirement(
     before = state.bookings.get(message.booking_id)
     if before is not None and message.revision <= before.revision:
         return False
-    segment = message.protocol + "+series" if message.series else message.protocol
+    day = message.day.toordinal()
     entry = BookingEntry(
         revision=message.revision,
-        day=message.day.toordinal(),
+        day=day,
         start_s=start_s,
-        segment=sys.intern(segment),
+        segment=compose(
+            message.protocol,
+            series=message.series or message.series_id is not None,
+            lead_days=None if message.booked_on is None else day - message.booked_on.toordinal(),
+            source=message.source,
+        ),
         profile=profile.id,
         status=message.status,
+        series=None if message.series_id is None else series_key(message.series_id),
     )
     if profile.id not in state.profiles:
         state.profiles[profile.id] = profile
@@ -85,13 +92,22 @@ def _end(
     else:
         day = max(before.day, state.today)
         entry = before._replace(revision=message.revision, day=day, status=status)
-    _replace(state, message.booking_id, before, entry, touched=touched, cause=message.event_id)
+    reason = message.reason if isinstance(message, RequirementWithdrawn) else None
+    _replace(state, message.booking_id, before, entry, touched=touched, cause=message.event_id, reason=reason)
     return entry
 
 
 def _replace(
-    state: SiteState, booking_id: str, before: BookingEntry | None, entry: BookingEntry, *, touched: Touched, cause: str
+    state: SiteState,
+    booking_id: str,
+    before: BookingEntry | None,
+    entry: BookingEntry,
+    *,
+    touched: Touched,
+    cause: str,
+    reason: Reason | None = None,
 ) -> None:
+    observe(state, before, entry, reason, touched)
     old_profile = state.profiles.get(before.profile) if before is not None else None
     state.bookings[booking_id] = entry
     touched.bookings.add(booking_id)

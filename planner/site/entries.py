@@ -3,7 +3,7 @@
 | key (parts) | value (JSON) |
 |---|---|
 | ``site``, site | ``{"today": ordinal}`` |
-| ``booking``, site, booking id | ``[revision, day, start_s, segment, profile, status]`` |
+| ``booking``, site, booking id | ``[revision, day, start_s, segment, profile, status]``, and ``series`` if it has one |
 | ``profile``, site, profile | protocol, versions, items: item → [mean, variance, maximum, certain] |
 | ``stock``, site, item | lots, open containers, deficit, presumed, last count, recent movements |
 | ``order``, site, order id | the order |
@@ -76,7 +76,7 @@ def _part(
 
 
 def _booking(entry: BookingEntry) -> bytes:
-    return orjson.dumps(tuple(entry))
+    return orjson.dumps(entry[:-1] if entry.series is None else tuple(entry))
 
 
 def _profile(profile: Profile) -> bytes:
@@ -185,8 +185,16 @@ def _read_site(state: SiteState, name: str, value: bytes) -> None:
 
 
 def _read_booking(state: SiteState, name: str, value: bytes) -> None:
-    revision, day, start_s, segment, profile, status = orjson.loads(value)
-    state.bookings[name] = BookingEntry(revision, day, start_s, sys.intern(segment), profile, sys.intern(status))  # type: ignore[arg-type]
+    revision, day, start_s, segment, profile, status, *series = orjson.loads(value)
+    state.bookings[name] = BookingEntry(
+        revision,
+        day,
+        start_s,
+        sys.intern(segment),
+        profile,
+        sys.intern(status),  # type: ignore[arg-type]
+        sys.intern(series[0]) if series else None,
+    )
 
 
 def _read_stock(state: SiteState, name: str, value: bytes) -> None:

@@ -41,9 +41,11 @@ class BookingEntry(NamedTuple):
     start_s: int
     """Unix seconds."""
     segment: str
-    """``protocol`` or ``protocol+series``: what the probability that it takes place depends on."""
+    """What the probability that it takes place may depend on: see ``planner.site.segment``."""
     profile: str
     status: Literal["booked", "arrived", "used", "withdrawn"]
+    series: str | None = None
+    """``series_key`` of the series it is one of."""
 
 
 @dataclass(slots=True)

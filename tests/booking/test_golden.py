@@ -2,7 +2,9 @@
 
 ``tests/golden/<topic>.1.jsonl`` are events as publishers send them, ``<topic>.1.read.jsonl`` what they mean.
 ``booking-step.1.jsonl`` are the messages that the booking step publishes for a fixed day: key, then value, byte for
-byte. A change of any of them is a change of the wire: it needs a new schema version beside the old one.
+byte. A change of any of them is a change of the wire: it needs a new schema version beside the old one. Only an
+optional field may be added within a version: a reader that does not know it drops it, and one that does reads what
+was written before.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from planner.events import (
     orders,
     stock,
 )
-from planner.messages import REQUIREMENTS, Outcome
+from planner.messages import REQUIREMENTS, Outcome, RequirementStated
 from tests.booking.events import event
 from tests.driver import Driver
 from tests.expansion import sample
@@ -95,6 +97,20 @@ def produced() -> list[bytes]:
 
 def test_the_booking_step_publishes_the_same_bytes() -> None:
     assert produced() == lines("booking-step.1.jsonl")
+
+
+def test_a_requirement_written_before_fields_were_added_is_still_read() -> None:
+    rows = [row.split(b" ", 2) for row in lines("booking-step.1.jsonl")]
+    stated = [value for topic, _, value in rows if topic == b"requirements" and b"requirement.stated" in value]
+    assert stated
+    for value in stated:
+        added = {"booked_on", "source", "series_id"}
+        body = orjson.loads(value)
+        assert added <= body.keys()
+        read = REQUIREMENTS.validate_json(orjson.dumps({k: v for k, v in body.items() if k not in added}))
+        assert isinstance(read, RequirementStated)
+        assert (read.booked_on, read.source, read.series_id) == (None, None, None)
+        assert read.series == (body["series_id"] is not None)
 
 
 def test_what_the_booking_step_publishes_can_be_read() -> None:

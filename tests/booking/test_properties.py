@@ -186,7 +186,7 @@ def test_an_hour_is_told_before_the_requirements_of_its_bookings_and_names_its_p
     log = [event("booked", f"b{hour}", 1, occurred_at=f"2024-05-01T{hour:02}:30:00Z") for hour in (8, 8, 9)]
     told = [orjson.loads(m.value or b"") for m in drive(log).messages("requirements") if m.partition in {None, 0}]
     assert [body["occurred_at"][11:16] for body in told] == ["08:00", "08:30", "09:00", "09:30"]
-    assert {body["source"] for body in told if "source" in body} == {"expand/0"}
+    assert {body["source"] for body in told if body["type"] == "clock.ticked"} == {"expand/0"}
 
 
 def test_an_event_that_is_not_believed_moves_no_clock() -> None:

@@ -202,6 +202,7 @@ class Desk:
         status: str = "booked",
         series: bool = False,
         revision: int | None = None,
+        **more: Any,
     ) -> bytes:
         """A statement as ``expand`` writes it: the lines at its end, spliced in."""
         day = start.astimezone(ZONES[self.site]).date()
@@ -218,6 +219,7 @@ class Desk:
             start=start,
             day=day,
             series=series,
+            **more,
             expansion_id=expansion.expansion_id,
         )
         return orjson.dumps(body)[:-1] + b',"lines":' + expansion.lines_json + b"}"

@@ -74,6 +74,7 @@ class History:
                 status=chance.choice(("booked", "booked", "arrived")),
                 series=chance.random() < 0.3,
                 revision=chance.choice((None, None, None, 1)),
+                **self._how_booked(),
             )
         if what < 0.8:
             return "requirements", desk.withdrawn(booking, self.now, chance.choice(("cancelled", "missed", "moved")))
@@ -81,6 +82,17 @@ class History:
             (None, None, [{"item": MAGNESIUM, "containers": "3"}, {"item": VITAMIN, "volume_ml": "7"}])
         )
         return "requirements", desk.used(booking, self.now, actual)
+
+    def _how_booked(self) -> dict[str, Any]:
+        """What earlier versions of ``expand`` do not tell."""
+        chance = self.random
+        if chance.random() < 0.2:
+            return {}
+        return {
+            "booked_on": (self.now - timedelta(days=chance.choice((0, 0, 1, 5, 20, 60)))).date(),
+            "source": chance.choice(("web", "desk", "a+b")),
+            "series_id": chance.choice((None, "s1", "s2", "s3")),
+        }
 
     def _stock(self, desk: Desk) -> Told:  # noqa: PLR0911 (one for each kind of event)
         chance, item, lot = self.random, self.random.choice(ITEMS), self.random.choice(("L1", "L2"))

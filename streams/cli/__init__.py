@@ -35,6 +35,7 @@ COMMANDS = {
     "dead-letters": "streams.cli.dead_letters:dead_letters",
     "topics": "streams.cli.topics:topics",
     "schema": "streams.cli.schema:schema",
+    "synthesize": "streams.cli.synthesize:synthesize",
 }
 
 HINTS: dict[type[LogError], str] = {

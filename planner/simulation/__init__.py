@@ -1,1 +1,1 @@
-"""A simulated world around the planner: clinics with bookings, shelves and suppliers, and policies that order for them."""
+"""A simulated world around the planner: clinics, their books, shelves and suppliers, and policies that order."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from planner.learning.state import Learned
 from planner.site.bookings import state_requirement
 from planner.site.entries import restore_sites, take_writes
 from planner.site.segment import LEAD_CLASSES, Traits, compose, lead_class, parse, series_key
@@ -69,4 +68,3 @@ def test_a_booking_keeps_its_segment_and_series_and_so_does_the_table() -> None:
     assert parse(state.bookings["b1"].segment).lead == "42-"
     written = {key: value for key, value in take_writes(state, touched) if value is not None}
     assert restore_sites(written.items())["north"].bookings == state.bookings
-    assert state.learned == Learned()

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+import numpy as np
+
 from planner.catalogue.index import Catalogue
+from planner.forecast.outlook import Floats
+from planner.learning import lateness
+from planner.messages import HORIZON_DAYS
 from planner.site.state import SiteState
 from planner.site.touched import Touched
 
@@ -12,3 +19,37 @@ def close_day(state: SiteState, catalogue: Catalogue, touched: Touched) -> None:
 
     What became of its sessions may still be told for ``SETTLE_DAYS``.
     """
+    if state.site not in catalogue.sites:
+        return
+    _close_book(state, catalogue)
+    lateness.close_day(state, catalogue, touched)
+    touched.learned.update(("book", "running"))
+
+
+SETTLE_DAYS: Final = 3
+"""Days after a session's day within which its end is expected to be told: as ``planner.site.bookings`` has it."""
+
+
+def _close_book(state: SiteState, catalogue: Catalogue) -> None:
+    book, running = state.learned.book, state.learned.running
+    today = state.today
+    if book.today != today:
+        # the first day, or days went by unseen: what is there is the book as it was found
+        book.today = today
+        running.next_day()
+        running.whole = False
+        running.settled = today - 1
+    on_book = np.array([len(state.by_day.get(today + ahead, ())) for ahead in range(HORIZON_DAYS + 1)], np.float64)
+    more: Floats = np.zeros(HORIZON_DAYS)
+    book.close(catalogue, state.site, running, on_book=on_book, settled=_settled(state), more=more)
+
+
+def _settled(state: SiteState) -> dict[int, float]:
+    """Days that are settled from today on, in turn: all is told, or it is too late to wait. → sessions untold."""
+    settled: dict[int, float] = {}
+    for day in range(state.learned.running.settled + 1, state.today + 1):
+        untold = len(state.by_day.get(day, ()))
+        if untold and day > state.today - SETTLE_DAYS:
+            break
+        settled[day] = float(untold)
+    return settled

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Final
 
+from planner.learning.book import Book
+from planner.learning.lateness import Lateness
 from planner.learning.part import Part
+from planner.learning.running import Running
 
 
 @dataclass(slots=True)
 class Learned:
     """A part per field; the field's name is the entry's."""
+
+    book: Book = field(default_factory=Book)
+    running: Running = field(default_factory=Running)
+    lateness: Lateness = field(default_factory=Lateness)
 
     def part(self, name: str) -> Part:
         """The part called ``name``.
@@ -30,5 +37,5 @@ class Learned:
             setattr(self, name, kind.decode(data))
 
 
-PARTS: Final[dict[str, type[Part]]] = {field.name: field.default_factory for field in fields(Learned)}  # type: ignore[misc]
+PARTS: Final[dict[str, type[Part]]] = {part.name: part.default_factory for part in fields(Learned)}  # type: ignore[misc]
 """Name → class of each part."""

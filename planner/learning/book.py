@@ -1,0 +1,238 @@
+"""A site's booking book, learned as a whole: who comes of those booked, how many are still to come, and how sure it is.
+
+One step per site-day, in ``close``; what happens within a day is counted by ``planner.learning.running``. What is
+believed of the days ahead is a function of what was learned by the morning (``path``), so that within a day only the
+days that events touch change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from planner.catalogue.index import Catalogue
+from planner.forecast.outlook import Floats
+from planner.learning.curve import BANDS, Curve, DayOfBook, Paths
+from planner.learning.mix import Mix, Path
+from planner.learning.prior import Prior, prior_of
+from planner.learning.running import Running
+from planner.messages import HORIZON_DAYS
+
+YEAR_DAYS: Final = 364
+"""A year of whole weeks: last year's shape keeps its weekdays."""
+LEVEL_DAYS: Final = 28
+"""Days over which the level of a time is taken."""
+SHAPE_HALF_WIDTH_DAYS: Final = 7
+LARGEST_SHAPE: Final = 4.0
+HISTORY_DAYS: Final = YEAR_DAYS + LEVEL_DAYS + SHAPE_HALF_WIDTH_DAYS
+MIX_HALF_LIFE_DAYS: Final = 56.0
+MIX_PRIOR_SESSIONS: Final = 20.0
+"""Sessions that the stated mix of protocols counts for, in each band."""
+_MIX_DECAY: Final = 0.5 ** (1 / MIX_HALF_LIFE_DAYS)
+_FORGOTTEN: Final = 1e-4
+_FORMAT: Final = 1
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(slots=True, eq=False)
+class Book:
+    """What was learned by the morning of ``today``. Mutable; its entry is written once a day."""
+
+    today: int = 0
+    """Ordinal; 0: no day has begun."""
+    curve: Curve | None = None
+    mix: Mix = field(default_factory=Mix)
+    protocols: list[dict[str, float]] = field(default_factory=lambda: [{} for _ in range(BANDS)])
+    """Band of days to go → protocol → new bookings (decayed)."""
+    history: list[float] = field(default_factory=list)
+    """Sessions that took place, by day, up to the last settled one; at most ``HISTORY_DAYS``."""
+    history_ends: int = 0
+    """Ordinal of the day after the last of ``history``."""
+    days: int = 0
+    """Days learned from."""
+    _believed: tuple[str, int, Path, Prior] | None = field(default=None, compare=False, repr=False)
+    """Catalogue version and day of the path that was worked out last: a cache."""
+
+    # --- what is believed ---------------------------------------------------------------------------------
+
+    def path(self, catalogue: Catalogue, site: str, today: int) -> Path:
+        """What is believed in the morning of ``today`` (ordinal), by day ahead."""
+        return self._look(catalogue, site, today)[0]
+
+    def prior(self, catalogue: Catalogue, site: str, today: int) -> Prior:
+        """What learning started from, by the catalogue in force."""
+        return self._look(catalogue, site, today)[1]
+
+    def shares(self, catalogue: Catalogue, site: str, today: int) -> list[dict[str, float]]:
+        """Of the sessions still to be booked, by band of days to go, each protocol's share (adding up to 1, or
+        none)."""
+        prior = self.prior(catalogue, site, today).shares
+        result: list[dict[str, float]] = []
+        for learned in self.protocols:
+            weights = {protocol: MIX_PRIOR_SESSIONS * share for protocol, share in prior.items()}
+            for protocol, number in learned.items():
+                weights[protocol] = weights.get(protocol, 0.0) + number
+            total = sum(weights.values())
+            result.append({protocol: weights[protocol] / total for protocol in sorted(weights)} if total else {})
+        return result
+
+    def _look(self, catalogue: Catalogue, site: str, today: int) -> tuple[Path, Prior]:
+        known = self._believed
+        if known is None or known[:2] != (catalogue.version, today):
+            prior = prior_of(catalogue, site)
+            path = self.mix.path(self._paths(catalogue, site, prior, today), self._shape(today))
+            self._believed = known = (catalogue.version, today, path, prior)
+        return known[2], known[3]
+
+    def _paths(self, catalogue: Catalogue, site: str, prior: Prior, today: int) -> Paths:
+        curve = self.curve or Curve.begin(prior)
+        return curve.paths(prior, date.fromordinal(today).weekday(), _open(catalogue, site, today))
+
+    def _shape(self, today: int) -> Floats | None:
+        """Last year's level around each day ahead ÷ that of the weeks before its morning; None: no such year known.
+
+        The level of a day is the mean of the ``SHAPE_HALF_WIDTH_DAYS`` on both sides of it.
+        """
+        begins = self.history_ends - len(self.history)
+        then = today - YEAR_DAYS
+        if len(self.history) < HISTORY_DAYS - SHAPE_HALF_WIDTH_DAYS or then - LEVEL_DAYS < begins:
+            return None
+        sums = np.concatenate(([0.0], np.cumsum(self.history)))
+
+        def mean(first: npt.NDArray[np.intp], beyond: npt.NDArray[np.intp]) -> Floats:
+            low, high = np.clip(first - begins, 0, len(self.history)), np.clip(beyond - begins, 0, len(self.history))
+            found: Floats = (sums[high] - sums[low]) / np.maximum(high - low, 1)
+            return found
+
+        ahead = np.arange(HORIZON_DAYS) + then
+        before = float(mean(np.array([then - LEVEL_DAYS]), np.array([then]))[0])
+        if before <= 0:
+            return None
+        around = mean(ahead - SHAPE_HALF_WIDTH_DAYS, ahead + SHAPE_HALF_WIDTH_DAYS + 1)
+        shape: Floats = np.clip(around / before, 1 / LARGEST_SHAPE, LARGEST_SHAPE)
+        return shape
+
+    # --- learning -----------------------------------------------------------------------------------------
+
+    def close(
+        self,
+        catalogue: Catalogue,
+        site: str,
+        running: Running,
+        on_book: Floats,
+        settled: dict[int, float],
+        more: Floats,
+    ) -> None:
+        """The day is over: learn from it, and forecast as the next morning will.
+
+        Args:
+            running: what happened on the day; forgotten here.
+            on_book: live bookings by day from the day that is over on; shape (HORIZON_DAYS + 1,).
+            settled: day → bookings of it that were live to the end, of which nobody told; in order, ending a run of
+                days that are now settled.
+            more: sessions expected beside the curve from the next day on; shape (HORIZON_DAYS,).
+        """
+        prior = prior_of(catalogue, site)
+        day, self.today = self.today, self.today + 1
+        if self.curve is None:
+            self.curve = Curve.begin(prior)
+        if running.whole:
+            self.curve.learn(_day_of_book(running, day, on_book, _open(catalogue, site, day)), prior)
+            self._learn_protocols(running)
+            self.days += 1
+        for over, untold in settled.items():
+            self._settle(over, running, untold, prior)
+        running.next_day()
+        self._believed = None
+        paths, shape = self._paths(catalogue, site, prior, self.today), self._shape(self.today)
+        path = self.mix.path(paths, shape)
+        self.mix.note(self.today, paths, path, shape, on_book[1:], more)
+
+    def _settle(self, day: int, running: Running, untold: float, prior: Prior) -> None:
+        """The sessions of ``day`` are accounted for; those of which nobody told are taken to have come as others do."""
+        completed, missed = running.settle(day)
+        if self.curve is None:
+            return
+        held = completed + untold * (1 - float(self.curve.misses(prior).mean()))
+        self.curve.settle(completed, missed)
+        if self.history_ends and day != self.history_ends:
+            self.history.clear()  # days are missing: there is no run of them any more
+        self.history.append(held)
+        self.history_ends = day + 1
+        del self.history[:-HISTORY_DAYS]
+        begins = self.history_ends - len(self.history)
+        self.mix.score({begins + at: value for at, value in enumerate(self.history)}, day, prior.dispersion)
+
+    def _learn_protocols(self, running: Running) -> None:
+        for band, numbers in enumerate(self.protocols):
+            for protocol in list(numbers):
+                numbers[protocol] *= _MIX_DECAY
+                if numbers[protocol] < _FORGOTTEN:
+                    del numbers[protocol]
+            for protocol, number in running.protocols.get(str(band), {}).items():
+                numbers[protocol] = numbers.get(protocol, 0.0) + number
+
+    # --- entries ------------------------------------------------------------------------------------------
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Book) and self.encode() == other.encode()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def encode(self) -> bytes:
+        """See ``planner.learning.part.Part``."""
+        body: dict[str, Any] = {
+            "format": _FORMAT,
+            "today": self.today,
+            "curve": None if self.curve is None else self.curve.as_json(),
+            "mix": self.mix.as_json(),
+            "protocols": self.protocols,
+            "history": self.history,
+            "history_ends": self.history_ends,
+            "days": self.days,
+        }
+        return orjson.dumps(body)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Book:
+        """See ``planner.learning.part.Part``."""
+        body = orjson.loads(data)
+        if body["format"] != _FORMAT:
+            raise ValueError(f"book entry: found format {body['format']!r}; expected {_FORMAT}")
+        return cls(
+            today=body["today"],
+            curve=None if body["curve"] is None else Curve.from_json(body["curve"]),
+            mix=Mix.from_json(body["mix"]),
+            protocols=body["protocols"],
+            history=body["history"],
+            history_ends=body["history_ends"],
+            days=body["days"],
+        )
+
+
+def _day_of_book(catalogue: Catalogue, site: str, day: int, running: Running, on_book: Floats, told: int) -> DayOfBook:
+    """The day's bookings and losses by days to go. Its own sessions that are over were on the books too."""
+    new, lost = np.zeros(HORIZON_DAYS), np.zeros(HORIZON_DAYS)
+    for counts, by_days_to_go in ((running.new, new), (running.lost, lost)):
+        for session_day, number in counts.items():
+            if 0 <= session_day - day < HORIZON_DAYS:
+                by_days_to_go[session_day - day] = number
+    at_risk = on_book[:HORIZON_DAYS] + lost
+    at_risk[0] += running.completed.get(day, 0) + running.missed.get(day, 0)
+    return DayOfBook(new, lost, at_risk, is_open, date.fromordinal(day).weekday())
+
+
+def _open(catalogue: Catalogue, site: str, first_day: int) -> Bools:
+    """Whether the site is open, by day from ``first_day`` (ordinal) on; shape (HORIZON_DAYS,)."""
+    is_open = np.ones(HORIZON_DAYS, dtype=np.bool_)
+    for closed in catalogue.sites[site].closed_on:
+        ahead = closed.toordinal() - first_day
+        if 0 <= ahead < HORIZON_DAYS:
+            is_open[ahead] = False
+    return is_open

@@ -1,0 +1,195 @@
+"""The booking curve: new bookings, losses and misses by days to go, learned along the diagonals of the book.
+
+Whole-window pickup errors are as old as their lead. What is booked and lost *today* at every number of days to go is
+known tonight, as in the actuaries' chain ladder (Mack 1993, ASTIN Bulletin 23) and the incremental pickup of revenue
+management (Weatherford & Kimes 2003, Int. J. Forecasting 19). So with n_i new bookings a day at i days to go, c_i the
+hazard of being lost on a day and m that of being missed, a session booked h days ahead takes place with probability
+K_h = (1 − m) Π_{i≤h} (1 − c_i), and of a day h ahead there are still to come Σ_{i≤h} n_i K_i sessions.
+
+n_i varies by the weekday of the session and by that on which it is booked (two factors by group of days to go, from
+shrunk ratios of numbers to expected numbers). Every quantity is a ratio of sums that halve in some days; several
+half-lives are kept side by side, and ``planner.learning.mix`` weighs them by how good they have been.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from planner.forecast.outlook import Floats
+from planner.learning.packed import pack, rounded, unpack
+from planner.learning.prior import Prior
+from planner.messages import HORIZON_DAYS
+
+HALF_LIVES_DAYS: Final = (4.0, 14.0, 56.0, 180.0)
+WEEKDAY_HALF_LIFE_DAYS: Final = 180.0
+PRIOR_DAYS: Final = 3.0
+"""Days of experience that the stated new bookings count for."""
+PRIOR_AT_RISK: Final = 10.0
+"""Bookings that a hazard's prior counts for, in each expert."""
+PRIOR_DUE: Final = 20.0
+"""Sessions that the stated probability of a miss counts for."""
+PRIOR_WEEKDAY: Final = 30.0
+"""Bookings that a weekday factor's prior counts for."""
+PRIOR_LOSSES: Final = 10.0
+"""Losses that the stated level of all hazards counts for."""
+LARGEST_HAZARD: Final = 0.95
+_COMMON: Final = HALF_LIVES_DAYS.index(56.0)
+"""The expert whose rates the weekday factors are measured against."""
+
+_EDGES: Final = (1, 3, 7, 14, 28)
+GROUP_OF: Final[npt.NDArray[np.intp]] = np.searchsorted(_EDGES, np.arange(HORIZON_DAYS), side="right")
+"""Group of days to go (0, 1–2, 3–6, 7–13, 14–27, 28 and more) whose weekday factors are shared."""
+GROUPS: Final = len(_EDGES) + 1
+BAND_EDGES: Final = (4, 28)
+BANDS: Final = len(BAND_EDGES) + 1
+"""Bands of days to go (0–3, 4–27, 28 and more) whose mix of protocols is shared."""
+BAND_OF: Final[npt.NDArray[np.intp]] = np.searchsorted(BAND_EDGES, np.arange(HORIZON_DAYS), side="right")
+_EXPERTS: Final = len(HALF_LIVES_DAYS)
+_DECAY: Final = 0.5 ** (1 / np.array(HALF_LIVES_DAYS))
+_WEEKDAY_DECAY: Final = 0.5 ** (1 / WEEKDAY_HALF_LIFE_DAYS)
+_TO_GO: Final = np.arange(HORIZON_DAYS)
+_SHAPES: Final = {
+    "new": (_EXPERTS, HORIZON_DAYS),
+    "exposed": (_EXPERTS, HORIZON_DAYS),
+    "lost": (_EXPERTS, HORIZON_DAYS),
+    "at_risk": (_EXPERTS, HORIZON_DAYS),
+    "missed": (_EXPERTS,),
+    "due": (_EXPERTS,),
+    "session_day": (2, GROUPS, 7),
+    "booking_day": (2, GROUPS, 7),
+    "level": (2,),
+}
+
+
+class DayOfBook(NamedTuple):
+    """What happened on one day, by days to go from 0; shape (HORIZON_DAYS,)."""
+
+    new: Floats
+    lost: Floats
+    """Cancelled, or moved to another day or site."""
+    at_risk: Floats
+    """On the books at the day's end, or lost on it."""
+    open: npt.NDArray[np.bool_]
+    """Whether the site is open on the day so many days ahead."""
+    booked_on_weekday: int
+    """Monday 0."""
+
+
+class Paths(NamedTuple):
+    """What each half-life expects from the morning of a day on; h days from it."""
+
+    keep: Floats
+    """Probability that a session on the books takes place; shape (half-lives, H)."""
+    later: Floats
+    """Sessions that will be booked on later days and take place; shape (half-lives, bands, H)."""
+    today: Floats
+    """Sessions that will be booked on this day and take place; shape (half-lives, H)."""
+    hazard: Floats
+    """Probability of being lost on this day; shape (half-lives, H)."""
+
+
+@dataclass(slots=True, eq=False)
+class Curve:
+    """Decayed sums; see ``_SHAPES``. Mutable; every change leaves them rounded to 32 bits."""
+
+    new: Floats
+    exposed: Floats
+    lost: Floats
+    at_risk: Floats
+    missed: Floats
+    due: Floats
+    session_day: Floats
+    booking_day: Floats
+    level: Floats
+
+    @classmethod
+    def begin(cls, prior: Prior) -> Curve:
+        """What is believed before the first day."""
+        zeros = {name: np.zeros(shape) for name, shape in _SHAPES.items()}
+        zeros["new"] += PRIOR_DAYS * prior.new
+        zeros["exposed"] += PRIOR_DAYS
+        return cls(**{name: rounded(values) for name, values in zeros.items()})
+
+    def learn(self, day: DayOfBook, prior: Prior) -> None:
+        """A day of the book is over."""
+        weekday = (day.booked_on_weekday + _TO_GO) % 7
+        by_session, by_booking = self._factors(prior)
+        session_factor = by_session[GROUP_OF, weekday]
+        booking_factor = np.where(_TO_GO > 0, by_booking[GROUP_OF, day.booked_on_weekday], 1.0)
+        rate = self.new[_COMMON] / self.exposed[_COMMON]
+        exposure = np.where(day.open, session_factor * booking_factor, 0.0)
+        new = np.where(day.open, day.new, 0.0)
+        self.new = self.new * _DECAY[:, None] + new
+        self.exposed = self.exposed * _DECAY[:, None] + exposure
+        # a rate is never without evidence: what fades away altogether is held at its last value
+        thin = self.exposed < 1e-3
+        self.new[thin] *= 2.0
+        self.exposed[thin] *= 2.0
+        self.session_day *= _WEEKDAY_DECAY
+        self.booking_day *= _WEEKDAY_DECAY
+        shown = day.open.astype(np.float64)
+        np.add.at(self.session_day[0], (GROUP_OF, weekday), new)
+        np.add.at(self.session_day[1], (GROUP_OF, weekday), rate * booking_factor * shown)
+        np.add.at(self.booking_day[0], (GROUP_OF[1:], day.booked_on_weekday), new[1:])
+        np.add.at(self.booking_day[1], (GROUP_OF[1:], day.booked_on_weekday), (rate * session_factor * shown)[1:])
+        self.level = self.level * _WEEKDAY_DECAY + [day.lost.sum(), (day.at_risk * prior.hazard).sum()]
+        self.lost = self.lost * _DECAY[:, None] + day.lost
+        self.at_risk = self.at_risk * _DECAY[:, None] + day.at_risk
+        self._round()
+
+    def settle(self, completed: int, missed: int) -> None:
+        """What became of a day's sessions is known."""
+        self.missed = self.missed * _DECAY + missed
+        self.due = self.due * _DECAY + (completed + missed)
+        self._round()
+
+    def hazards(self, prior: Prior) -> Floats:
+        """Probability of being lost on a day, by days to go; shape (half-lives, H). Shrunk to the prior's, whose
+        level is the site's own."""
+        level = (self.level[0] + PRIOR_LOSSES) / (self.level[1] + PRIOR_LOSSES)
+        stated = np.minimum(prior.hazard * level, LARGEST_HAZARD)
+        shrunk = (self.lost + PRIOR_AT_RISK * stated) / (self.at_risk + PRIOR_AT_RISK)
+        result: Floats = np.minimum(shrunk, LARGEST_HAZARD)
+        return result
+
+    def misses(self, prior: Prior) -> Floats:
+        """Probability that a session still booked on its day is missed; shape (half-lives,)."""
+        result: Floats = (self.missed + PRIOR_DUE * prior.missed) / (self.due + PRIOR_DUE)
+        return result
+
+    def paths(self, prior: Prior, weekday: int, open_days: npt.NDArray[np.bool_]) -> Paths:
+        """What is expected from the morning of a day (its ``weekday``) on."""
+        hazard = self.hazards(prior)
+        keep = np.cumprod(1 - hazard, axis=1) * (1 - self.misses(prior))[:, None]
+        kept_new = self.new / self.exposed * keep
+        by_session, by_booking = self._factors(prior)
+        # rows: the day h ahead; columns: days to go i ≤ h at which it is booked, on a day h − i ahead
+        ahead, to_go = _TO_GO[:, None], _TO_GO[None, :]
+        factor = by_session[GROUP_OF[None, :], (weekday + ahead) % 7]
+        factor *= np.where(to_go > 0, by_booking[GROUP_OF[None, :], (weekday + ahead - to_go) % 7], 1.0)
+        factor *= (to_go <= ahead) & open_days[:, None]
+        now = np.diagonal(factor).copy()
+        factor[_TO_GO, _TO_GO] = 0.0
+        later = np.stack([np.where(BAND_OF == band, kept_new, 0.0) @ factor.T for band in range(BANDS)], axis=1)
+        return Paths(keep, later, kept_new * now, hazard)
+
+    def _factors(self, prior: Prior) -> tuple[Floats, Floats]:
+        """Weekday factors of the session's day and of the booking's; shape (groups, 7) each."""
+        by_session = (self.session_day[0] + PRIOR_WEEKDAY * prior.week) / (self.session_day[1] + PRIOR_WEEKDAY)
+        by_booking = (self.booking_day[0] + PRIOR_WEEKDAY) / (self.booking_day[1] + PRIOR_WEEKDAY)
+        return by_session, by_booking
+
+    def _round(self) -> None:
+        for name in _SHAPES:
+            setattr(self, name, rounded(getattr(self, name)))
+
+    def as_json(self) -> dict[str, str]:
+        return {name: pack(getattr(self, name)) for name in _SHAPES}
+
+    @classmethod
+    def from_json(cls, body: dict[str, str]) -> Curve:
+        return cls(**{name: unpack(body[name], shape) for name, shape in _SHAPES.items()})

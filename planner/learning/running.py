@@ -1,0 +1,83 @@
+"""What has happened at a site since the morning: small, since its entry is written with every chunk that changes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import orjson
+
+_FORMAT = 1
+
+
+@dataclass(slots=True)
+class Running:
+    """Numbers of the day that is running, and of the sessions of the last days whose outcome is still being told."""
+
+    new: dict[int, int] = field(default_factory=dict)
+    """Session day (ordinal) → sessions newly booked for it today; those that continue a known series left out."""
+    lost: dict[int, int] = field(default_factory=dict)
+    """Session day → sessions cancelled or moved away today."""
+    completed: dict[int, int] = field(default_factory=dict)
+    """Session day → sessions that took place; until the day is settled."""
+    missed: dict[int, int] = field(default_factory=dict)
+    protocols: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Band of days to go (its number as text) → protocol → sessions newly booked today."""
+    settled: int = 0
+    """The last day (ordinal) whose sessions are all accounted for; 0: none yet."""
+    whole: bool = False
+    """Whether the running day was seen from its morning on. The first day of a site is not: what is told then may be
+    a book loaded whole."""
+
+    def book(self, day: int, band: int, protocol: str) -> None:
+        """A session was newly booked for ``day``."""
+        _add(self.new, day)
+        of_band = self.protocols.setdefault(str(band), {})
+        of_band[protocol] = of_band.get(protocol, 0) + 1
+
+    def lose(self, day: int) -> None:
+        """A session of ``day`` was cancelled or moved away."""
+        _add(self.lost, day)
+
+    def complete(self, day: int) -> None:
+        """A session of ``day`` took place."""
+        if day > self.settled:
+            _add(self.completed, day)
+
+    def miss(self, day: int) -> None:
+        """A session of ``day`` was missed, or cancelled when its day was over."""
+        if day > self.settled:
+            _add(self.missed, day)
+
+    def next_day(self) -> None:
+        """A day is over: what was counted for it is forgotten."""
+        self.new.clear()
+        self.lost.clear()
+        self.protocols.clear()
+        self.whole = True
+
+    def settle(self, day: int) -> tuple[int, int]:
+        """The sessions of ``day``, completed and missed; they are forgotten."""
+        self.settled = day
+        return self.completed.pop(day, 0), self.missed.pop(day, 0)
+
+    def encode(self) -> bytes:
+        """See ``planner.learning.part.Part``."""
+        counts = [_as_json(part) for part in (self.new, self.lost, self.completed, self.missed)]
+        return orjson.dumps([_FORMAT, *counts, self.protocols, self.settled, self.whole])
+
+    @classmethod
+    def decode(cls, data: bytes) -> Running:
+        """See ``planner.learning.part.Part``."""
+        found, *body = orjson.loads(data)
+        if found != _FORMAT:
+            raise ValueError(f"running entry: found format {found!r}; expected {_FORMAT}")
+        counts = [{int(day): number for day, number in part.items()} for part in body[:4]]
+        return cls(*counts, *body[4:])
+
+
+def _add(counts: dict[int, int], day: int) -> None:
+    counts[day] = counts.get(day, 0) + 1
+
+
+def _as_json(counts: dict[int, int]) -> dict[str, int]:
+    return {str(day): number for day, number in counts.items()}

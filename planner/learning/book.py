@@ -125,6 +125,7 @@ class Book:
         catalogue: Catalogue,
         site: str,
         running: Running,
+        *,
         on_book: Floats,
         settled: dict[int, float],
         more: Floats,
@@ -152,7 +153,7 @@ class Book:
         self._believed = None
         paths, shape = self._paths(catalogue, site, prior, self.today), self._shape(self.today)
         path = self.mix.path(paths, shape)
-        self.mix.note(self.today, paths, path, shape, on_book[1:], more)
+        self.mix.note(self.today, paths, path, shape=shape, on_book=on_book[1:], more=more)
 
     def _settle(self, day: int, running: Running, untold: float, prior: Prior) -> None:
         """The sessions of ``day`` are accounted for; those of which nobody told are taken to have come as others do."""
@@ -216,7 +217,7 @@ class Book:
         )
 
 
-def _day_of_book(catalogue: Catalogue, site: str, day: int, running: Running, on_book: Floats, told: int) -> DayOfBook:
+def _day_of_book(running: Running, day: int, on_book: Floats, is_open: Bools) -> DayOfBook:
     """The day's bookings and losses by days to go. Its own sessions that are over were on the books too."""
     new, lost = np.zeros(HORIZON_DAYS), np.zeros(HORIZON_DAYS)
     for counts, by_days_to_go in ((running.new, new), (running.lost, lost)):

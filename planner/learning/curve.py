@@ -132,10 +132,12 @@ class Curve:
         self.session_day *= _WEEKDAY_DECAY
         self.booking_day *= _WEEKDAY_DECAY
         shown = day.open.astype(np.float64)
+        expected = rate * shown
         np.add.at(self.session_day[0], (GROUP_OF, weekday), new)
-        np.add.at(self.session_day[1], (GROUP_OF, weekday), rate * booking_factor * shown)
-        np.add.at(self.booking_day[0], (GROUP_OF[1:], day.booked_on_weekday), new[1:])
-        np.add.at(self.booking_day[1], (GROUP_OF[1:], day.booked_on_weekday), (rate * session_factor * shown)[1:])
+        np.add.at(self.session_day[1], (GROUP_OF, weekday), expected * booking_factor)
+        on_weekday = np.full(HORIZON_DAYS - 1, day.booked_on_weekday)
+        np.add.at(self.booking_day[0], (GROUP_OF[1:], on_weekday), new[1:])
+        np.add.at(self.booking_day[1], (GROUP_OF[1:], on_weekday), (expected * session_factor)[1:])
         self.level = self.level * _WEEKDAY_DECAY + [day.lost.sum(), (day.at_risk * prior.hazard).sum()]
         self.lost = self.lost * _DECAY[:, None] + day.lost
         self.at_risk = self.at_risk * _DECAY[:, None] + day.at_risk
@@ -174,7 +176,7 @@ class Curve:
         factor *= (to_go <= ahead) & open_days[:, None]
         now = np.diagonal(factor).copy()
         factor[_TO_GO, _TO_GO] = 0.0
-        later = np.stack([np.where(BAND_OF == band, kept_new, 0.0) @ factor.T for band in range(BANDS)], axis=1)
+        later = np.stack([np.where(band == BAND_OF, kept_new, 0.0) @ factor.T for band in range(BANDS)], axis=1)
         return Paths(keep, later, kept_new * now, hazard)
 
     def _factors(self, prior: Prior) -> tuple[Floats, Floats]:

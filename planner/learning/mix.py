@@ -147,7 +147,7 @@ class Mix:
     # --- learning -----------------------------------------------------------------------------------------
 
     def note(
-        self, first_day: int, paths: Paths, path: Path, shape: Floats | None, on_book: Floats, more: Floats
+        self, first_day: int, paths: Paths, path: Path, *, shape: Floats | None, on_book: Floats, more: Floats
     ) -> None:
         """Remember what is forecast in the morning of ``first_day``.
 

@@ -12,7 +12,7 @@ from planner.forecast.outlook import Floats
 from planner.messages import HORIZON_DAYS
 
 LEAST_HAZARD = 1e-3
-"""Of a booking's being lost on a day, before anything is learned: a table that rises or stays flat says 'almost none'."""
+"""Of a booking's being lost on a day, where the stated table does not fall: almost none are."""
 LEAST_WEEKDAY = 0.02
 """Of the average day's sessions, on a weekday on which none are expected: so that it can be learned otherwise."""
 

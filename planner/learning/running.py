@@ -72,7 +72,7 @@ class Running:
         if found != _FORMAT:
             raise ValueError(f"running entry: found format {found!r}; expected {_FORMAT}")
         counts = [{int(day): number for day, number in part.items()} for part in body[:4]]
-        return cls(*counts, *body[4:])
+        return cls(*counts, protocols=body[4], settled=body[5], whole=body[6])
 
 
 def _add(counts: dict[int, int], day: int) -> None:

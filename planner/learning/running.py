@@ -71,8 +71,8 @@ class Running:
         found, *body = orjson.loads(data)
         if found != _FORMAT:
             raise ValueError(f"running entry: found format {found!r}; expected {_FORMAT}")
-        counts = [{int(day): number for day, number in part.items()} for part in body[:4]]
-        return cls(*counts, protocols=body[4], settled=body[5], whole=body[6])
+        new, lost, completed, missed = ({int(day): number for day, number in part.items()} for part in body[:4])
+        return cls(new, lost, completed, missed, *body[4:])
 
 
 def _add(counts: dict[int, int], day: int) -> None:

@@ -215,7 +215,15 @@ def _own_bundle(scenario: Scenario, bundle: Bundle) -> Bundle:
         "kits": [],
         "line_kits": {},
         "protocols": [_protocol(kind) for kind in clinic.kinds],
-        "suppliers": [{"id": _SUPPLIER, "name": "Supplier", "lead_time_days": 0, "order_days": scenario.order_days}],
+        "suppliers": [
+            {
+                "id": _SUPPLIER,
+                "name": "Supplier",
+                "lead_time_days": 0,
+                "late_allowance_days": scenario.deliveries.late_allowance_days,
+                "order_days": scenario.order_days,
+            }
+        ],
         "sites": [
             {
                 "id": OWN_SITE,

@@ -81,6 +81,8 @@ class PlannerPolicy:
         self._clock(begun)
         for delivery in today.deliveries:
             self._deliver(delivery, begun)
+        if today.announced is not None:
+            self._announce(today)
         told = [(t.at, t.booking_id, t.raw) for t in today.told]
         told += [self._end(end) for end in today.ends]
         told.sort(key=lambda event: event[0])
@@ -149,6 +151,21 @@ class PlannerPolicy:
             self._tell("stock", "stock.received", at, line)
             return
         self._tell("orders", "order.delivered", at, {"order_id": order.order_id, "lines": [line], "complete": True})
+
+    def _announce(self, today: Today) -> None:
+        """The supplier says that it will be short."""
+        allocation = today.announced
+        if allocation is None:
+            return
+        begins = today.date + timedelta(days=allocation.announced_days)
+        for supplier in sorted({facts.supplier for facts in self.clinic.items.values()}):
+            body = {
+                "supplier": supplier,
+                "first_day": begins.isoformat(),
+                "last_day": (begins + timedelta(days=allocation.days - 1)).isoformat(),
+                "share": str(allocation.share),
+            }
+            self._tell("orders", "supply.announced", today.at - _DELIVERED_BEFORE_ORDERS, body)
 
     def _end(self, end: End) -> tuple[datetime, str, bytes]:
         session = end.session

@@ -148,6 +148,8 @@ class Deliveries(StrictModel):
     """Share of the order lines that comes late."""
     late_days_max: Annotated[int, Field(ge=0, le=60)] = 0
     """Late lines come 1 to so many open days late, evenly."""
+    late_allowance_days: Annotated[int, Field(ge=0, le=90)] = 0
+    """What the clinic's catalogue allows for it, before anything is learned; of a scenario's own clinic."""
     order_days: Annotated[tuple[Weekday, ...], Field(min_length=1)] | None = None
     """Days on which orders can be placed; absent: working days, or, at a catalogue's sites, each supplier's own."""
     allocation: Allocation | None = None

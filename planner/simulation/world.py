@@ -253,14 +253,19 @@ class SiteWorld:
 
     # --- supply ---------------------------------------------------------------------------------------------
 
-    def _opening(self) -> list[Delivery]:
-        opened = []
+    def opening_quantities(self) -> dict[str, int]:
+        """Containers on the shelf at first, by item: whole multiples, under every policy."""
+        opened = {}
         for item, facts in self.clinic.items.items():
             use = self._containers_a_week(item) / 7 * OPENING_DAYS
-            packs = max(1, round(use / facts.multiple + 0.5))
-            order = Placed(f"opening-{item}", item, packs * facts.multiple, packs * facts.multiple, 0, 0, 0)
-            opened.append(self._receive(order))
+            opened[item] = max(1, round(use / facts.multiple + 0.5)) * facts.multiple
         return opened
+
+    def _opening(self) -> list[Delivery]:
+        return [
+            self._receive(Placed(f"opening-{item}", item, quantity, quantity, 0, 0, 0))
+            for item, quantity in self.opening_quantities().items()
+        ]
 
     def _containers_a_week(self, item: str) -> float:
         shelf = self.shelves[item]

@@ -1,10 +1,13 @@
 """Whether forecasts have begun to go wrong: cumulative sums of errors against what has been usual.
 
 Page 1954, "Continuous inspection schemes" (Biometrika 41, eq. 2), two-sided. With z the error of a total in standard
-deviations as claimed, b the usual bias in the same unit (mean error of the slow scores, half-life 90 days), at most
-``CLIP`` apart, and w = min(1, s/L) the part of an error that overlapping totals leave (see ``calibration``):
+deviations as claimed, b the usual bias in the same unit (mean error of the slow scores, half-life 90 days), and w =
+min(1, s/L) the part of an error that overlapping totals leave (see ``calibration``):
 
-    S⁺ ← max(0, S⁺ + w·(z − b − SLACK)),        S⁻ ← max(0, S⁻ + w·(b − z − SLACK)).
+    S⁺ ← max(0, S⁺ + w·(z − b⁺ − SLACK)),        S⁻ ← max(0, S⁻ + w·(−z − b⁻ − SLACK)),
+
+b⁺ and b⁻ the parts of b above and below 0: a bias as usual is no news, and a bias that goes is no drift. z is held
+within ± ``CLIP``, so that no single error is drift.
 
 With SLACK ½ and independent errors as claimed, a sum passes ``RAISE`` = 6 once in some 1 300 errors (Siegmund 1985),
 and after a shift by two standard deviations within four. It is drift until both are below ``LET_GO``; the sums are held
@@ -25,8 +28,8 @@ from planner.learning.calibration import LEADS, SHARES, STRIDES
 
 SLACK: Final = 0.5
 RAISE: Final = 6.0
-LET_GO: Final = 2.0
-HIGHEST: Final = 8.0
+LET_GO: Final = 3.0
+HIGHEST: Final = 7.0
 CLIP: Final = 3.0
 SPREAD_RAISE: Final = 0.9
 SPREAD_LET_GO: Final = 0.4
@@ -38,6 +41,7 @@ UP, DOWN, ERROR, REALISED = range(4)
 """Rows of the sums: S⁺, S⁻; recent error and recent outcome, decayed alike, whose ratio is the recent bias."""
 ROWS: Final = 4
 
+_SMALLEST: Final = 1e-9
 _RECENT: Final = 0.5 ** (np.array(STRIDES) / RECENT_HALF_LIFE_DAYS)
 
 
@@ -62,12 +66,13 @@ def watch(sums: Floats, *, error: Floats, deviation: Floats, realised: Floats, u
         sums: shape (ROWS, series); the others (series,): ``error`` outcome − mean, ``deviation`` as claimed, ``usual``
             mean error of the slow scores, nan while too little has been scored to know one.
     """
-    share = SHARES[lead]
-    away = np.clip((error - usual) / np.maximum(deviation, 1e-9), -CLIP, CLIP)
-    away = np.nan_to_num(away)
+    scale = np.maximum(deviation, _SMALLEST)
+    away, bias = np.clip(error / scale, -CLIP, CLIP), usual / scale
+    up, down = away - np.maximum(bias, 0.0), -away - np.maximum(-bias, 0.0)
     result = np.empty_like(sums)
-    result[UP] = np.clip(sums[UP] + share * (away - SLACK), 0.0, HIGHEST)
-    result[DOWN] = np.clip(sums[DOWN] + share * (-away - SLACK), 0.0, HIGHEST)
+    for row, by in ((UP, up), (DOWN, down)):
+        # nan: nothing usual is known yet
+        result[row] = np.nan_to_num(np.clip(sums[row] + SHARES[lead] * (by - SLACK), 0.0, HIGHEST))
     result[ERROR] = _RECENT[lead] * sums[ERROR] + error
     result[REALISED] = _RECENT[lead] * sums[REALISED] + realised
     return result

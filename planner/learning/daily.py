@@ -22,8 +22,11 @@ def close_day(state: SiteState, catalogue: Catalogue, touched: Touched) -> None:
     if state.site not in catalogue.sites:
         return
     _close_book(state, catalogue)
+    learned = state.learned
+    hazard = learned.book.path(catalogue, state.site, learned.book.today).hazard
+    learned.keep.close_day(learned.losses, state.demand, state.today, hazard)
     lateness.close_day(state, catalogue, touched)
-    touched.learned.update(("book", "running"))
+    touched.learned.update(("book", "running", "keep", "losses"))
 
 
 SETTLE_DAYS: Final = 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from planner.learning.curve import BAND_OF
+from planner.learning.keep import Kind
 from planner.messages import HORIZON_DAYS
 
 if TYPE_CHECKING:  # the state holds what is learned
@@ -32,6 +33,7 @@ def observe(
             if before.day == entry.day:
                 return
             running.lose(before.day)
+            _lose(state, before, "lost", touched)
         ahead = entry.day - state.today
         if ahead >= 0:
             protocol = state.profiles[entry.profile].protocol
@@ -42,6 +44,13 @@ def observe(
         running.complete(before.day)
     elif reason == "missed" or before.day < state.today:
         running.miss(before.day)
+        _lose(state, before, "missed", touched)
     else:
         running.lose(before.day)
+        _lose(state, before, "lost", touched)
     touched.learned.add("running")
+
+
+def _lose(state: SiteState, before: BookingEntry, kind: Kind, touched: Touched) -> None:
+    state.learned.losses.observe_loss(before.segment, before.day, kind)
+    touched.learned.add("losses")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Final
 
 from planner.learning.book import Book
+from planner.learning.keep import Keep, Losses
 from planner.learning.lateness import Lateness
 from planner.learning.part import Part
 from planner.learning.running import Running
@@ -17,6 +18,8 @@ class Learned:
 
     book: Book = field(default_factory=Book)
     running: Running = field(default_factory=Running)
+    keep: Keep = field(default_factory=Keep)
+    losses: Losses = field(default_factory=Losses)
     lateness: Lateness = field(default_factory=Lateness)
 
     def part(self, name: str) -> Part:

@@ -113,10 +113,13 @@ class Catalogue:
         return self.suppliers[self.items[item_id].supplier]
 
     def lead_time_days(self, item_id: str) -> int:
-        """Calendar days from order to shelf to plan with: the item's or its supplier's, plus the late allowance."""
-        supplier = self.supplier_of(item_id)
+        """Calendar days from order to shelf after which it is late by any standard: as stated, plus the allowance."""
+        return self.stated_lead_days(item_id) + self.supplier_of(item_id).late_allowance_days
+
+    def stated_lead_days(self, item_id: str) -> int:
+        """Calendar days from order to shelf, as stated: the item's, or else its supplier's."""
         stated = self.items[item_id].lead_time_days
-        return (supplier.lead_time_days if stated is None else stated) + supplier.late_allowance_days
+        return self.supplier_of(item_id).lead_time_days if stated is None else stated
 
     def definition_digest(self, protocol_id: str, added: Iterable[str] = ()) -> str:
         """Digest of all that an expansion of the protocol can depend on, at any site.

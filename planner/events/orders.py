@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, model_validator
 
-from planner.base import Identifier, Model, Slug, SomeContainers
+from planner.base import Identifier, Model, Probability, Slug, SomeContainers
 from planner.events.envelope import Event
 
 
@@ -62,5 +62,26 @@ class OrderCancelled(_OrderEvent):
     type: Literal["order.cancelled"] = "order.cancelled"
 
 
-OrderEvent = Annotated[Placed | Confirmed | Delivered | OrderCancelled, Field(discriminator="type")]
+class SupplyAnnounced(Event):
+    """A supplier says that it will be short: of orders placed from ``first_day`` through ``last_day`` (the site's days)
+    it will send only ``share``. A later announcement of the same supplier and item takes its place; a share of 1 takes
+    it back."""
+
+    type: Literal["supply.announced"] = "supply.announced"
+    site: Slug
+    supplier: Slug
+    item: Slug | None = None
+    """Absent: all that the supplier delivers."""
+    first_day: date
+    last_day: date
+    share: Probability
+
+    @model_validator(mode="after")
+    def _days_in_order(self) -> SupplyAnnounced:
+        if self.last_day < self.first_day:
+            raise ValueError(f"last_day: found {self.last_day}; expected {self.first_day}, the first day, or later")
+        return self
+
+
+OrderEvent = Annotated[Placed | Confirmed | Delivered | OrderCancelled | SupplyAnnounced, Field(discriminator="type")]
 ORDER_EVENTS: TypeAdapter[OrderEvent] = TypeAdapter(OrderEvent)

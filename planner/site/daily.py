@@ -58,6 +58,7 @@ def pass_time(state: SiteState, catalogue: Catalogue, today: date, now: datetime
     _forget_seen(state, ordinal - KEEP_DAYS, touched)
     _forget_lots(state, today - timedelta(days=KEEP_DAYS), touched)
     _forget_orders(state, ordinal - KEEP_DAYS, touched)
+    _forget_announcements(state, today, touched)
     alerts = _forget_alerts(state, datetime.combine(today, time(), UTC) - timedelta(days=KEEP_DAYS))
     touched.all_items = True
     return Passed(unsettled, discarded, alerts)
@@ -89,6 +90,13 @@ def _forget_orders(state: SiteState, before: int, touched: Touched) -> None:
     for order in [order for order in state.orders.values() if order.closed_on is not None and order.closed_on < before]:
         del state.orders[order.order_id]
         touched.orders.add(order.order_id)
+
+
+def _forget_announcements(state: SiteState, today: date, touched: Touched) -> None:
+    """Kept for a while after it is over: it tells what to expect of orders placed then and not yet confirmed."""
+    for key in [key for key, told in state.announced.items() if told.last_day < today - timedelta(days=KEEP_DAYS)]:
+        del state.announced[key]
+        touched.announced.add(key)
 
 
 def _forget_alerts(state: SiteState, before: datetime) -> tuple[str, ...]:

@@ -7,6 +7,7 @@
 | ``profile``, site, profile | protocol, versions, items: item → [mean, variance, maximum, certain] |
 | ``stock``, site, item | lots, open containers, deficit, presumed, last count, recent movements |
 | ``order``, site, order id | the order |
+| ``announced``, site, supplier[/item] | ``[first day, last day, share]`` |
 | ``alert``, site, item/kind[/subject] | the alert, as published |
 | ``proposal``, site, supplier[/controlled] | the proposal, as published |
 | ``seen``, site, event id | ordinal of the day it was applied |
@@ -28,6 +29,7 @@ import orjson
 from planner.messages import Alert, Proposal
 from planner.site.bookings import rebuild
 from planner.site.state import (
+    Announcement,
     BookingEntry,
     CountFinding,
     ItemStock,
@@ -59,6 +61,7 @@ def take_writes(state: SiteState, touched: Touched) -> Iterator[tuple[bytes, byt
     yield from _part("booking", site, touched.bookings, state.bookings, _booking)
     yield from _part("stock", site, touched.stock, state.stock, _stock)
     yield from _part("order", site, touched.orders, state.orders, _order)
+    yield from _part("announced", site, touched.announced, state.announced, _announcement)
     yield from _part("seen", site, touched.seen, state.seen, orjson.dumps)
     for name in sorted(touched.learned):
         yield composed_key("learned", site, name), state.learned.part(name).encode()
@@ -131,6 +134,10 @@ def _order(order: Order) -> bytes:
             "lines": {item: [line.ordered, line.confirmed, line.delivered] for item, line in order.lines.items()},
         }
     )
+
+
+def _announcement(told: Announcement) -> bytes:
+    return orjson.dumps([told.first_day, told.last_day, str(told.share)])
 
 
 # --- in ---------------------------------------------------------------------------------------------------
@@ -229,6 +236,14 @@ def _read_order(state: SiteState, name: str, value: bytes) -> None:
     )
 
 
+def _read_announcement(state: SiteState, name: str, value: bytes) -> None:
+    first_day, last_day, share = orjson.loads(value)
+    supplier, _, item = name.partition("/")
+    state.announced[name] = Announcement(
+        supplier, item or None, date.fromisoformat(first_day), date.fromisoformat(last_day), Decimal(share)
+    )
+
+
 def _read_alert(state: SiteState, name: str, value: bytes) -> None:
     state.alerts[name] = Alert.model_validate_json(value)
 
@@ -259,6 +274,7 @@ _READERS: Final[dict[str, Callable[[SiteState, str, bytes], None]]] = {
     "profile": _no_reader,
     "stock": _read_stock,
     "order": _read_order,
+    "announced": _read_announcement,
     "alert": _read_alert,
     "proposal": _read_proposal,
     "seen": _read_seen,

@@ -1,23 +1,26 @@
 """How order events change a site's orders. Each either changes the state or raises ``Refused`` and changes nothing.
 
-Refusals: ``unknown-supplier``, ``unknown-item``, ``order-exists``, ``unknown-order``, ``order-closed``,
-``item-not-ordered``, ``promised-out-of-range``, and those of a receipt (``already-expired``,
-``expiry-out-of-range``, ``lot-expiry-differs``).
+An announcement of a supplier changes no order: what is known of its supply is kept until it is over.
+
+Refusals: ``unknown-supplier``, ``unknown-item``, ``item-of-another-supplier``, ``announcement-over``, ``order-exists``,
+``unknown-order``, ``order-closed``, ``item-not-ordered``, ``promised-out-of-range``, ``first_day-out-of-range``,
+``last_day-out-of-range``, and those of a receipt (``already-expired``, ``expiry-out-of-range``,
+``lot-expiry-differs``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC
+from datetime import UTC, date
 from functools import singledispatch
 from typing import NamedTuple
 
 from planner.catalogue.index import Catalogue
-from planner.events.orders import Confirmed, Delivered, OrderCancelled, OrderEvent, Placed
+from planner.events.orders import Confirmed, Delivered, OrderCancelled, OrderEvent, Placed, SupplyAnnounced
 from planner.refusal import Refused
 from planner.site.movements import receive as receive_lot
 from planner.site.receipts import check_date, check_receipt
-from planner.site.state import ItemStock, Order, OrderLine, SiteState
+from planner.site.state import Announcement, ItemStock, Order, OrderLine, SiteState
 from planner.site.touched import Touched
 
 
@@ -35,10 +38,41 @@ def apply_order(state: SiteState, catalogue: Catalogue, event: OrderEvent, touch
     Raises:
         Refused: see the module.
     """
+    if isinstance(event, SupplyAnnounced):
+        _announced(state, catalogue, event, touched)
+        return
     _apply(event, _Desk(state, catalogue, touched))
     touched.orders.add(event.order_id)
     for item in state.orders[event.order_id].lines:
         touched.item(item, event.event_id)
+
+
+def _announced(state: SiteState, catalogue: Catalogue, event: SupplyAnnounced, touched: Touched) -> None:
+    if event.supplier not in catalogue.suppliers:
+        raise Refused("unknown-supplier", f"supplier: found {event.supplier!r}; expected one of the catalogue")
+    if event.item is not None:
+        if event.item not in catalogue.items:
+            raise Refused("unknown-item", f"item: found {event.item!r}; expected an item of the catalogue")
+        supplier = catalogue.items[event.item].supplier
+        if supplier != event.supplier:
+            raise Refused(
+                "item-of-another-supplier",
+                f"item: found {event.item!r}, which {supplier!r} delivers; expected one of {event.supplier!r}",
+            )
+    check_date("first_day", event.first_day)
+    check_date("last_day", event.last_day)
+    today = catalogue.site_day(event.site, event.occurred_at)
+    if event.last_day < today:
+        raise Refused("announcement-over", f"last_day: found {event.last_day}; expected {today} or later")
+    key = event.supplier if event.item is None else f"{event.supplier}/{event.item}"
+    if event.share < 1:
+        state.announced[key] = Announcement(event.supplier, event.item, event.first_day, event.last_day, event.share)
+    else:
+        state.announced.pop(key, None)
+    touched.announced.add(key)
+    for item in catalogue.items.values():
+        if item.supplier == event.supplier and event.item in {None, item.id}:
+            touched.item(item.id, event.event_id)
 
 
 @singledispatch
@@ -95,9 +129,10 @@ def _delivered(event: Delivered, desk: _Desk) -> None:
             )
     receive(
         desk.state,
+        desk.catalogue,
         event.order_id,
         _summed((line.item, line.quantity) for line in event.lines),
-        day.toordinal(),
+        day,
         desk.touched,
     )
     if event.complete:
@@ -128,7 +163,14 @@ def open_order(state: SiteState, order_id: str) -> Order:
     return order
 
 
-def receive(state: SiteState, order_id: str, quantities: Mapping[str, int], day: int, touched: Touched) -> None:
+def receive(  # noqa: PLR0917 (a site, what came, and when)
+    state: SiteState,
+    catalogue: Catalogue,
+    order_id: str,
+    quantities: Mapping[str, int],
+    day: date,
+    touched: Touched,
+) -> None:
     """Containers by item came on an order; the last ones it waits for complete it.
 
     Raises:
@@ -136,9 +178,11 @@ def receive(state: SiteState, order_id: str, quantities: Mapping[str, int], day:
     """
     order = open_order(state, order_id)
     _check_ordered(order, quantities)
+    state.learned.lateness.came(catalogue, state.site, order, quantities, day, state.today)
+    touched.learned.add("lateness")
     for item, quantity in quantities.items():
         order.lines[item].delivered += quantity
-    _close_if_done(order, day)
+    _close_if_done(order, day.toordinal())
     touched.orders.add(order_id)
 
 

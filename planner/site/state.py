@@ -142,6 +142,16 @@ class Order:
     """Ordinal of the site's day on which it was completed or cancelled; forgotten some weeks later."""
 
 
+class Announcement(NamedTuple):
+    """A supplier will send only ``share`` of what is ordered from ``first_day`` through ``last_day``."""
+
+    supplier: str
+    item: str | None
+    first_day: date
+    last_day: date
+    share: Decimal
+
+
 Segment = tuple[str, str]
 """(segment, profile id)."""
 
@@ -163,6 +173,8 @@ class SiteState:
     so that neither looks at every booking of the site."""
     stock: dict[str, ItemStock] = field(default_factory=dict)
     orders: dict[str, Order] = field(default_factory=dict)
+    announced: dict[str, Announcement] = field(default_factory=dict)
+    """supplier (of one item: ``supplier/item``) → what it last announced, until that is over."""
     alerts: dict[str, Alert] = field(default_factory=dict)
     """``item/kind[/subject]`` → the current or last episode's alert."""
     proposals: dict[str, Proposal] = field(default_factory=dict)

@@ -102,7 +102,8 @@ def _apply(event: StockEvent, shelf: Shelf) -> str | None:
 def _received(event: Received, shelf: Shelf) -> str | None:
     check_receipt(shelf.stock, event.lot, event.expiry, shelf.day)
     if event.order_id is not None:
-        orders.receive(shelf.state, event.order_id, {event.item: event.quantity}, shelf.day.toordinal(), shelf.touched)
+        quantities = {event.item: event.quantity}
+        orders.receive(shelf.state, shelf.catalogue, event.order_id, quantities, shelf.day, shelf.touched)
     receive(shelf.stock, shelf.at, event.lot, event.expiry, event.quantity)
     return None
 

@@ -19,6 +19,7 @@ class Touched:
     profiles: set[str] = field(default_factory=set)
     stock: set[str] = field(default_factory=set)
     orders: set[str] = field(default_factory=set)
+    announced: set[str] = field(default_factory=set)
     seen: set[str] = field(default_factory=set)
     learned: set[str] = field(default_factory=set)
     """Names of the parts of what the site has learned."""

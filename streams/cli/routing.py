@@ -13,6 +13,7 @@ TOPIC_OF = {
     "booking": "bookings",
     "stock": "stock",
     "order": "orders",
+    "supply": "orders",
     "alert": "alert-actions",
     "clock": "clock",
 }

@@ -144,7 +144,8 @@ HORIZON_DAYS = 90
 
 
 class Forecast(Model):
-    """Need, usable stock and risk of one item, group or component at one site; arrays by day from ``first_day``.
+    """Need, usable stock and risk of one item, group or component at one site, or its number of sessions; arrays by
+    day from ``first_day``.
 
     Need is in ``unit`` per day. For an item everything is in containers; for a group in containers of its items;
     for a component in the unit of its content (mg, mL, each). Stock and risk are given for items only.
@@ -152,7 +153,7 @@ class Forecast(Model):
 
     schema_version: Literal[1] = 1
     site: Slug
-    kind: Literal["item", "group", "component"]
+    kind: Literal["item", "group", "component", "sessions"]
     id: Slug
     unit: str
     as_of: Instant
@@ -179,6 +180,44 @@ class Forecast(Model):
     """Last day on which an order still arrives before the risk passes the policy; absent: beyond the horizon."""
 
 
+class LeadAccuracy(Model):
+    """How good forecasts of the total over ``lead_days`` days have been. Means decay (half-life 90 days of origins)."""
+
+    lead_days: int
+    n: float
+    """Origins scored, decayed. Every day is one at a lead of 1 day, else every second to fifth."""
+    realised: float
+    """Mean of what the totals came to, in containers (sessions)."""
+    bias: float
+    """Mean of what they came to − mean forecast."""
+    pinball: float
+    """Mean pinball loss over the quantiles .5 .8 .9 .95 .99."""
+    relative_loss: float | None
+    """``pinball`` ÷ ``realised``; absent where nothing was used."""
+    simple_pinball: float | None = None
+    """The loss of the simple method (mean of the same weekday, eight weeks); items only."""
+    coverage: dict[str, float]
+    """Share of totals at or below the quantiles "0.8" "0.9" "0.95"; a count's is above that by nature."""
+    spread_factor: float
+    """What past errors multiply the variance by, as it is now; 1 for sessions, calibrated as they are forecast."""
+
+
+class Accuracy(Model):
+    """How good the planner's own forecasts of one series at one site have been; key: site + series."""
+
+    schema_version: Literal[1] = 1
+    site: Slug
+    series: str
+    """``sessions``, ``group/<id>`` or ``item/<id>``."""
+    as_of: Instant
+    through: date
+    """The last day whose use is final and is part of it."""
+    method: Literal["planner", "simple"] = "planner"
+    """What forecasts are made with: an item whose simple method scores better uses it."""
+    leads: tuple[LeadAccuracy, ...]
+    """By lead, those of which anything has been scored."""
+
+
 # --- alerts and proposals ---------------------------------------------------------------------------------
 
 
@@ -191,6 +230,8 @@ class AlertKind(StrEnum):
     EXPIRY = "expiry"
     ORDER_OVERDUE = "order-overdue"
     COUNT_DISCREPANCY = "count-discrepancy"
+    FORECAST_DRIFT = "forecast-drift"
+    """Forecasts are off in a way that they were not before; its ``item`` is a group's id, or ``sessions``."""
 
 
 class AlertState(StrEnum):
@@ -221,6 +262,7 @@ class Alert(Model):
     revision: int
     site: Slug
     item: Slug
+    """Of a ``forecast-drift`` a group's id, or ``sessions``."""
     kind: AlertKind
     severity: Literal["info", "warning", "critical"]
     state: AlertState

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from planner.catalogue.model import Bundle
 from planner.events import ALERT_ACTIONS, BOOKING_EVENTS, CLOCK_EVENTS, ORDER_EVENTS, STOCK_EVENTS
-from planner.messages import REQUIREMENTS, Alert, Forecast, Outcome, Proposal
+from planner.messages import REQUIREMENTS, Accuracy, Alert, Forecast, Outcome, Proposal
 
 PAYLOADS: Final[dict[str, TypeAdapter[Any]]] = {
     "bookings": BOOKING_EVENTS,
@@ -19,6 +19,7 @@ PAYLOADS: Final[dict[str, TypeAdapter[Any]]] = {
     "catalogue": TypeAdapter(Bundle),
     "requirements": REQUIREMENTS,
     "forecasts": TypeAdapter(Forecast),
+    "accuracy": TypeAdapter(Accuracy),
     "alerts": TypeAdapter(Alert),
     "proposals": TypeAdapter(Proposal),
     "outcomes": TypeAdapter(Outcome),

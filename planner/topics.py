@@ -38,6 +38,7 @@ TOPICS: dict[str, Topic] = {
             "between",
         ),
         Topic("forecasts", "site + kind + id", "need, usable stock and risk by day", "out", True),
+        Topic("accuracy", "site + series", "how good the planner's own forecasts have been", "out", True),
         Topic("alerts", "alert id", "the alert with its state, revision and reasons", "out", True),
         Topic("proposals", "site + supplier", "what to order", "out", True),
         Topic("outcomes", "event id", "what became of each event in", "out"),

@@ -247,6 +247,10 @@ class Scores:
             known = self._by_day = (names, days, calibration.by_day(found, days))
         return known[2]
 
+    def knows(self, series: str) -> bool:
+        """Whether anything of a series has been noted, or used."""
+        return series in self._at
+
     def spread_factor(self, series: str, lead: int) -> float:
         """Factor on the variance of a series' total over ``lead`` days; 1 for one that is not known.
 

@@ -10,6 +10,7 @@ from planner.learning.keep import Keep, Losses
 from planner.learning.lateness import Lateness
 from planner.learning.part import Part
 from planner.learning.running import Running
+from planner.learning.scores import Scores
 
 
 @dataclass(slots=True)
@@ -21,6 +22,7 @@ class Learned:
     keep: Keep = field(default_factory=Keep)
     losses: Losses = field(default_factory=Losses)
     lateness: Lateness = field(default_factory=Lateness)
+    scores: Scores = field(default_factory=Scores)
 
     def part(self, name: str) -> Part:
         """The part called ``name``.

@@ -79,11 +79,12 @@ def episode_of(alert: Alert) -> int:
 
 
 def standing_keys(state: SiteState) -> dict[str, set[str]]:
-    """item → keys of the alerts whose cause has not gone (those a person closed among them)."""
+    """item → keys of the alerts whose cause has not gone (those a person closed among them); of no drift, which is
+    about no item."""
     if state.standing is None:
         state.standing = {}
         for key, alert in state.alerts.items():
-            if alert.cause_persists:
+            if alert.cause_persists and alert.kind is not AlertKind.FORECAST_DRIFT:
                 state.standing.setdefault(alert.item, set()).add(key)
     return state.standing
 
@@ -92,6 +93,8 @@ def put(state: SiteState, key: str, alert: Alert) -> Alert:
     """Store a revision; the only way in which ``planner.reorder`` changes ``SiteState.alerts``."""
     standing = standing_keys(state)
     state.alerts[key] = alert
+    if alert.kind is AlertKind.FORECAST_DRIFT:
+        return alert
     if alert.cause_persists:
         standing.setdefault(alert.item, set()).add(key)
     elif alert.item in standing:
@@ -200,6 +203,8 @@ def _find(view: View, row: int, kind: AlertKind, subject: str, standing: Alert |
             return find_overdue(view, row, subject)
         case AlertKind.COUNT_DISCREPANCY:
             return find_discrepancy(view, row, standing)
+        case AlertKind.FORECAST_DRIFT:
+            return None  # of no item: ``planner.reorder.drift``
 
 
 # --- one alert --------------------------------------------------------------------------------------------

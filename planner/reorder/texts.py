@@ -200,6 +200,7 @@ _GONE = {
     AlertKind.EXPIRY: "lot {lot} is no longer going to be wasted, or is off the shelf",
     AlertKind.ORDER_OVERDUE: "nothing of order {order} is overdue any more",
     AlertKind.COUNT_DISCREPANCY: "the shelf agrees with the log again",
+    AlertKind.FORECAST_DRIFT: "the forecasts are as good as usual again",
 }
 
 

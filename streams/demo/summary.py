@@ -18,6 +18,7 @@ KINDS = (
     AlertKind.ORDER_OVERDUE,
     AlertKind.EXPIRY,
     AlertKind.COUNT_DISCREPANCY,
+    AlertKind.FORECAST_DRIFT,
 )
 
 
@@ -76,7 +77,7 @@ def asked(played: Demo) -> list[Alert]:
     chosen: dict[str, Alert] = {}
     for component in (ALLOCATED_COMPONENT, RECALLED_COMPONENT):
         for alert in reversed(latest.values()):
-            if items[alert.item].component == component and alert.kind in {AlertKind.REORDER, AlertKind.STOCK_OUT}:
+            if alert.kind in {AlertKind.REORDER, AlertKind.STOCK_OUT} and items[alert.item].component == component:
                 chosen.setdefault(component, alert)
     for kind in KINDS:
         for alert in reversed(latest.values()):

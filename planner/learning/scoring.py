@@ -1,0 +1,225 @@
+"""Where the scores meet the site: a day's use is settled, the morning's forecasts are noted, and a need is corrected.
+
+**When.** ``close_day`` settles what is final as a day ends: the days that the learned book has settled (all its
+sessions are told, or it is too late to wait). The forecasts of an origin, the end of a day, are those of the next
+morning: they are noted by the first review of the new day, as the outlook is made. A day whose review had to wait (a
+backlog, by the wall clock) until sessions of it were over is not noted, since what is forecast then is only the rest of
+it; nor is the first day of a site, or the first after days that went by unseen: what is booked then may be half of the
+book.
+
+**What.** The planner's forecast of a total: mean and variance before any factor. ``corrected`` multiplies the variance
+of totals by the factors of their series (of a component by its items' mean factor, weighted by variance), and puts the
+simple method in the place of the planner's for the items that use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+
+from planner.catalogue.amounts import containers_per
+from planner.catalogue.index import Catalogue
+from planner.catalogue.model import Item
+from planner.forecast.outlook import Floats, Need, Totals
+from planner.forecast.projection import cumulative
+from planner.learning.calibration import LEADS
+from planner.learning.scores import SESSIONS, Scores, group_series, item_series
+from planner.learning.simple import WINDOW_DAYS
+from planner.site.bookings import SETTLE_DAYS
+from planner.site.state import SiteState
+from planner.site.touched import Touched
+from planner.units import Unit
+
+Bools = npt.NDArray[np.bool_]
+_LAST = np.array(LEADS) - 1
+_NOTHING = 1e-9
+
+
+# --- as days pass -----------------------------------------------------------------------------------------
+
+
+def close_day(state: SiteState, catalogue: Catalogue, touched: Touched) -> None:
+    """The site's day is over, and the book has been closed: settle what is final."""
+    scores, book = state.learned.scores, state.learned.book
+    begins = book.history_ends - len(book.history)
+    first = max(scores.settled + 1, begins, book.history_ends - WINDOW_DAYS)
+    for day in range(first, book.history_ends):
+        use = {SESSIONS: book.history[day - begins], **_use_of(state, catalogue, day)}
+        scores.settle(day, use, is_open=date.fromordinal(day) not in catalogue.sites[state.site].closed_on)
+        touched.learned.add("scores")
+
+
+def _use_of(state: SiteState, catalogue: Catalogue, day: int) -> dict[str, float]:
+    """Containers used on a settled day, by series of items and groups."""
+    result: dict[str, float] = {}
+    for item_id, amount in _used_on(state, catalogue, day).items():
+        item = catalogue.items.get(item_id)
+        if item is not None:
+            result[item_series(item_id)] = amount
+            group = group_series(item.group)
+            result[group] = result.get(group, 0.0) + amount
+    return result
+
+
+def _used_on(state: SiteState, catalogue: Catalogue, day: int) -> dict[str, float]:
+    """Containers that the sessions of a day used, by item."""
+    used: dict[str, float] = {}
+    for told in range(day, day + SETTLE_DAYS + 1):
+        for booking_id in sorted(state.resting.get(told, ())):
+            entry = state.bookings[booking_id]
+            if entry.status != "used" or not entry.profile:
+                continue
+            start = datetime.fromtimestamp(entry.start_s, UTC)
+            if catalogue.site_day(state.site, start).toordinal() == day:
+                for item_id, moments in state.profiles[entry.profile].items.items():
+                    item = catalogue.items.get(item_id)
+                    size = float(item.content.value) if item is not None and item.counted_in == "mL" else 1.0
+                    used[item_id] = used.get(item_id, 0.0) + float(moments.mean) / size
+    return used
+
+
+def note(state: SiteState, catalogue: Catalogue, need: Need, touched: Touched) -> None:
+    """Note the forecasts of the morning, once a day. ``need``: as the demand model has it, not corrected."""
+    scores, running, today = state.learned.scores, state.learned.running, need.first_day.toordinal()
+    if today != state.today or today <= scores.noted + 1 or not running.whole or running.completed.get(today):
+        return
+    mean, variance = cumulative(need)
+    names = [item_series(item) for item in need.items]
+    means, variances = [mean[:, _LAST]], [variance[:, _LAST]]
+    if need.totals is not None:
+        for key in need.totals.keys:
+            if key[0] != "component":
+                names.append(SESSIONS if key[0] == "sessions" else group_series(key[1]))
+                of_key, spread = need.totals.cumulative(key)
+                means.append(of_key[None, _LAST])
+                variances.append(spread[None, _LAST])
+    told, spread_told = np.concatenate(means), np.concatenate(variances)
+    # what is only on the shelf has nothing to be right about
+    some = [row for row, name in enumerate(names) if told[row, -1] > _NOTHING or scores.knows(name)]
+    is_open = open_days(catalogue, state.site, need.first_day, LEADS[-1])
+    if scores.note(today - 1, [names[row] for row in some], told[some].T, spread_told[some].T, is_open):
+        touched.learned.add("scores")
+
+
+def open_days(catalogue: Catalogue, site: str, first_day: date, days: int) -> Bools:
+    """Whether the site is open on each day; shape (days,)."""
+    closed = catalogue.sites[site].closed_on
+    return np.array([first_day + timedelta(days=ahead) not in closed for ahead in range(days)], dtype=np.bool_)
+
+
+# --- what they change -------------------------------------------------------------------------------------
+
+
+def corrected(state: SiteState, catalogue: Catalogue, need: Need) -> Need:
+    """The need with calibrated variances of totals, and the simple method where it has been better."""
+    scores = state.learned.scores
+    if not scores.series:
+        return need
+    days = need.firm_mean.shape[1]
+    names = tuple(item_series(item) for item in need.items)
+    plain = cumulative(need)[1]
+    variance = plain * scores.factors_by_day(names, days)
+    totals = None if need.totals is None else _totals(catalogue, need, need.totals, scores, plain, variance)
+    result = replace(need, cumulative_variance=variance, totals=totals)
+    rows = [row for row, name in enumerate(names) if name in scores.simple]
+    return _simply(state, catalogue, result, rows) if rows else result
+
+
+def _totals(  # noqa: PLR0917 (a need, its parts, and the scores)
+    catalogue: Catalogue, need: Need, totals: Totals, scores: Scores, plain: Floats, variance: Floats
+) -> Totals:
+    spread = totals.cumulative_variance.copy()
+    days = spread.shape[1]
+    groups = [row for row, key in enumerate(totals.keys) if key[0] == "group"]
+    names = tuple(group_series(totals.keys[row][1]) for row in groups)
+    spread[groups] *= scores.factors_by_day(names, days)
+    before: dict[str, Floats] = {}
+    after: dict[str, Floats] = {}
+    for row, item in enumerate(need.items):
+        component = catalogue.items[item].component
+        before[component] = before.get(component, 0.0) + plain[row]
+        after[component] = after.get(component, 0.0) + variance[row]
+    for row, (kind, name) in enumerate(totals.keys):
+        if kind == "component":
+            known = before[name]
+            spread[row] *= np.divide(after[name], known, out=np.ones(days), where=known > _NOTHING)
+    return replace(totals, cumulative_variance=spread)
+
+
+def _simply(state: SiteState, catalogue: Catalogue, need: Need, rows: Sequence[int]) -> Need:
+    """The simple method's means and variances in some rows. Nothing falls below what is certain, the use of sessions
+    whose patients are there; what was used today already is not needed once more."""
+    if need.cumulative_variance is None:
+        return need
+    days = need.firm_mean.shape[1]
+    items = [need.items[row] for row in rows]
+    is_open = open_days(catalogue, state.site, need.first_day, days)
+    planner = need.cumulative_variance[rows][:, _LAST].T
+    found = state.learned.scores.simple_forecast(items, need.first_day.toordinal(), is_open, planner)
+    if found is None:
+        return need
+    mean, spread = found
+    today = need.first_day.toordinal()
+    used = _used_on(state, catalogue, today)
+    certain = np.zeros_like(mean)
+    certain[:, 0] = [_arrived(state, catalogue, item, today) for item in items]
+    mean[:, 0] -= [used.get(item, 0.0) for item in items]
+    mean = np.maximum(mean, certain)
+    arrays = [array.copy() for array in (need.firm_mean, need.firm_variance, need.to_come_mean, need.to_come_variance)]
+    before = [array[rows] for array in arrays]
+    booked = np.minimum(before[0], mean)
+    share = np.divide(booked, before[0], out=np.zeros_like(booked), where=before[0] > 0)
+    of_day = np.broadcast_to(spread[:, :1], mean.shape)
+    booked_variance = np.minimum(before[1] * share, of_day)
+    after = [booked, booked_variance, mean - booked, of_day - booked_variance]
+    for array, values in zip(arrays, after, strict=True):
+        array[rows] = values
+    cumulative_variance = need.cumulative_variance.copy()
+    cumulative_variance[rows] = spread
+    totals = need.totals
+    if totals is not None:
+        totals = _moved(catalogue, totals, items, after[0] - before[0], after[2] - before[2])
+    firm_mean, firm_variance, to_come_mean, to_come_variance = arrays
+    return replace(
+        need,
+        firm_mean=firm_mean,
+        firm_variance=firm_variance,
+        to_come_mean=to_come_mean,
+        to_come_variance=to_come_variance,
+        cumulative_variance=cumulative_variance,
+        totals=totals,
+    )
+
+
+def _arrived(state: SiteState, catalogue: Catalogue, item_id: str, today: int) -> float:
+    """Containers that sessions of patients who are there use on average."""
+    uses = (
+        number * float(state.profiles[profile].items[item_id].mean)
+        for profile, number in state.arrived.get(today, {}).items()
+        if item_id in state.profiles[profile].items
+    )
+    item = catalogue.items[item_id]
+    return sum(uses) / (float(item.content.value) if item.counted_in == "mL" else 1.0)
+
+
+def _moved(catalogue: Catalogue, totals: Totals, items: Sequence[str], firm: Floats, to_come: Floats) -> Totals:
+    """Totals with their items' means moved by (items, days), so that groups and components stay the sum of theirs."""
+    firm_mean, to_come_mean = totals.firm_mean.copy(), totals.to_come_mean.copy()
+    for number, item_id in enumerate(items):
+        item = catalogue.items[item_id]
+        for row in (totals.keys.index(("group", item.group)), totals.keys.index(("component", item.component))):
+            amount = _content(catalogue, item, totals.units[row])
+            firm_mean[row] = np.maximum(firm_mean[row] + firm[number] * amount, 0.0)
+            to_come_mean[row] = np.maximum(to_come_mean[row] + to_come[number] * amount, 0.0)
+    return replace(totals, firm_mean=firm_mean, to_come_mean=to_come_mean)
+
+
+def _content(catalogue: Catalogue, item: Item, unit: str) -> float:
+    """What a container of the item counts in a total that is told in ``unit``."""
+    if unit == "containers":
+        return 1.0
+    return float(1 / containers_per(item, catalogue.components[item.component], Unit(unit)))

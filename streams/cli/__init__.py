@@ -25,6 +25,7 @@ COMMANDS = {
     "alerts": "streams.cli.alerts:alerts",
     "proposals": "streams.cli.proposals:proposals",
     "why": "streams.cli.why:why",
+    "accuracy": "streams.cli.accuracy:accuracy",
     "stock": "streams.cli.stock:stock",
     "ack": "streams.cli.actions:ack",
     "snooze": "streams.cli.actions:snooze",
@@ -35,6 +36,7 @@ COMMANDS = {
     "dead-letters": "streams.cli.dead_letters:dead_letters",
     "topics": "streams.cli.topics:topics",
     "schema": "streams.cli.schema:schema",
+    "backtest": "streams.cli.backtest:backtest",
     "synthesize": "streams.cli.synthesize:synthesize",
 }
 

@@ -35,7 +35,8 @@ Examples:
 def alerts(
     ctx: click.Context, *, site: str | None, item: str | None, everything: bool, follow: bool, as_json: bool
 ) -> None:
-    """Alerts: reorder, stock-out, lots that will expire unused, overdue orders, counts far from expectation.
+    """Alerts: reorder, stock-out, lots that will expire unused, overdue orders, counts far from expectation, forecasts
+    that have begun to go wrong.
 
     One alert per episode, under one id, with a rising revision; it resolves by itself when its cause goes. Ask
     planner why ALERT for the figures behind it; planner ack, snooze, ordered or close answers it. An id may be

@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from planner.explain.model import Explanation
+from planner.learning.scores import SESSIONS, group_series
+from planner.messages import AlertKind
 from planner.plan_step import PlanStep
 from planner.refusal import Refused
 from planner.why import explain
@@ -52,6 +54,10 @@ def why(ctx: click.Context, *, what: tuple[str, ...], bookings_shown: int, as_js
 async def _explain(session: Session, first: str, item: str | None = None) -> Explanation:
     async with session.client() as client:
         alert = None if item is not None else await find_alert(client, first)
+        if alert is not None and alert.kind is AlertKind.FORECAST_DRIFT:
+            series = alert.item if alert.item == SESSIONS else group_series(alert.item)
+            hint = f"planner accuracy {plain(alert.site)} --series {plain(series)} shows how good they have been."
+            raise Failure(f"it is about forecasts, not about an item: {plain(alert.summary)}", hint, Exit.NOT_FOUND)
         site = first if alert is None else alert.site
         step = await plan_step_of(client, session.settings, site)
     wanted = item if alert is None else alert.item

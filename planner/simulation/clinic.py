@@ -114,7 +114,7 @@ def clinics_of(scenario: Scenario, bundle: Bundle) -> tuple[SiteClinic, ...]:
         bundle = _own_bundle(scenario, bundle)
         return (_site(scenario, Catalogue(bundle), OWN_SITE, 0),)
     wanted = scenario.sites.sites if scenario.sites is not None else ()
-    catalogue = Catalogue(_with_order_days(scenario, bundle))
+    catalogue = Catalogue(_as_simulated(scenario, bundle))
     for site in wanted:
         if site not in catalogue.sites:
             raise ValueError(f"sites.sites: found {site!r}; expected of {', '.join(catalogue.sites)}")
@@ -283,11 +283,13 @@ def _per_day(rate: float) -> dict[str, str]:
     return dict.fromkeys(WEEKDAYS[:5], f"{rate:.6f}")
 
 
-def _with_order_days(scenario: Scenario, bundle: Bundle) -> Bundle:
-    """The catalogue as the scenario changes it: order days of all suppliers, if it says so."""
+def _as_simulated(scenario: Scenario, bundle: Bundle) -> Bundle:
+    """The catalogue as the scenario changes it: order days of all suppliers, if it says so; and no par stock, which
+    no policy but the planner knows of and no simulated session uses."""
     order_days = scenario.deliveries.order_days
-    if order_days is None:
-        return bundle
-    suppliers = tuple(s.model_copy(update={"order_days": order_days}) for s in bundle.suppliers)
-    changed = bundle.model_copy(update={"suppliers": suppliers})
+    suppliers = bundle.suppliers
+    if order_days is not None:
+        suppliers = tuple(s.model_copy(update={"order_days": order_days}) for s in suppliers)
+    sites = tuple(site.model_copy(update={"par_stock": ()}) for site in bundle.sites)
+    changed = bundle.model_copy(update={"suppliers": suppliers, "sites": sites})
     return changed.model_copy(update={"version": version_of(changed)})

@@ -3,9 +3,10 @@
 - ``minmax``: reorder point and order-up-to of each item, constant, as Odoo's reordering rules: when the position is
   below the minimum, order up to the maximum, in whole multiples. Both are tuned.
 - ``erpnext``: the reorder level of ERPNext's recommendation, average daily use × lead time + safety stock, checked
-  daily; ordered is what is missing to the level, at least the reorder quantity, here the smallest that can be ordered.
-  The average is that of the last 13 weeks; safety stock = dial × standard deviation of the daily use × √(lead + 1).
-- ``erpnext-lot``: the same by somebody who sets the reorder quantity to the economic one of the average.
+  daily; ordered is what is missing to the level, at least the reorder quantity. The average is that of the last 13
+  weeks; safety stock = dial × standard deviation of the daily use × √(lead + 1). A person sets the reorder quantity:
+  here one who knows the economic one for the average.
+- ``erpnext-daily``: the same without a reorder quantity: what is missing, every day.
 - ``rs-forecast``: (R, S) on a forecast: every R-th chance, order up to the forecast of the use until the next review's
   order comes, plus dial × its standard deviation. The forecast is our own simple exponential smoothing of the working
   days' use (α = .1, errors too), not one of statsforecast. R is tuned.
@@ -35,7 +36,8 @@ _CALENDAR_DAYS_BEYOND = 250
 class Family(Protocol):
     """Levels by dial and size, which are arrays of shape (candidates,)."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def sizes(self, history: History) -> Floats:
         """Sizes worth trying, rising."""
@@ -70,7 +72,7 @@ class _Constant:
 class MinMax:
     """See the module. Dial: the minimum, in containers. Size: multiples ordered at the least."""
 
-    name = "minmax"
+    name: str = "minmax"
 
     def sizes(self, history: History) -> Floats:
         return _sizes_about(float(history.economic_quantity(_per_day(history))), history.facts.multiple)
@@ -243,8 +245,8 @@ def _interpolated(through: Floats, at: Floats) -> Floats:
 
 _ALL: tuple[Family, ...] = (
     MinMax(),
-    Erpnext("erpnext", economic=False),
-    Erpnext("erpnext-lot", economic=True),
+    Erpnext("erpnext", economic=True),
+    Erpnext("erpnext-daily", economic=False),
     PeriodicForecast(),
     Clairvoyant(),
 )

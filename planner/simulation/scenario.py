@@ -7,7 +7,7 @@ on which the supplier takes orders). Every scenario runs ``warm_up_days`` that a
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -183,6 +183,9 @@ class Scenario(StrictModel):
     horizon: Horizon = Horizon()
     fill_target: Annotated[float, Field(gt=0.5, lt=1)] = 0.99
     """Share of the wanted containers of each item that every policy is tuned to supply."""
+    fill_by: Literal["item", "total"] = "item"
+    """Whether the planner's one dial is set so that every item reaches the target, or all containers together (where
+    there are many items, most of them rare). Opponents have a dial for each item, which reaches it."""
     tuned_on: Slug | None = None
     """Scenario on which the policies are tuned: their parameters are frozen when this one runs. Absent: itself."""
     service_level: Annotated[float, Field(gt=0, lt=1)] = 0.98

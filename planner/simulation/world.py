@@ -11,7 +11,7 @@ before (``Fate``), so both see the same patients and the same delays.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal, Protocol
@@ -113,15 +113,18 @@ class Fate:
     """Open days that a line ordered on a day comes late; shape (items, days)."""
 
     @classmethod
-    def draw(cls, clinic: SiteClinic, seed: int, book: Book | None = None) -> Fate:
-        """The world of a seed; ``book``: a real one instead of a drawn one."""
+    def draw(
+        cls, clinic: SiteClinic, seed: int, make_book: Callable[[SiteClinic, Streams], Book] = synthetic_book
+    ) -> Fate:
+        """The world of a seed. ``make_book``: how its book comes about (``functools.partial`` of ``real_book``: from a
+        log)."""
         streams = Streams.of(seed, clinic.number)
         deliveries = clinic.scenario.deliveries
         shape = (len(clinic.items), clinic.scenario.days)
         late = streams.deliveries.random(shape) < deliveries.late_share
         by = 1 + (streams.deliveries.random(shape) * deliveries.late_days_max).astype(np.int64)
         delays = np.where(late, by, 0) if deliveries.late_days_max else np.zeros(shape, np.int64)
-        return cls(clinic, seed, book or synthetic_book(clinic, streams), delays)
+        return cls(clinic, seed, make_book(clinic, streams), delays)
 
     def due_days(self) -> npt.NDArray[np.int64]:
         """Number of the day on which a line ordered on a day comes; shape (items, days)."""

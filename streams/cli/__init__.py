@@ -38,6 +38,7 @@ COMMANDS = {
     "schema": "streams.cli.schema:schema",
     "backtest": "streams.cli.backtest:backtest",
     "synthesize": "streams.cli.synthesize:synthesize",
+    "simulate": "streams.cli.simulate:simulate",
 }
 
 HINTS: dict[type[LogError], str] = {

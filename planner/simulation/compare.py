@@ -1,0 +1,214 @@
+"""Policies in the same worlds: tuned on training seeds to the same fill, measured on test seeds.
+
+Work is given out through a ``Mapper``, so that a caller with processes can spread it; the results do not depend on how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+
+from planner.catalogue.model import Bundle
+from planner.simulation.clinic import SiteClinic, clinics_of
+from planner.simulation.levels import Levels, LevelsPolicy, histories
+from planner.simulation.measure import Comparison, Run, fill_of, run_of
+from planner.simulation.opponents import FAMILIES
+from planner.simulation.planner_policy import PlannerPolicy
+from planner.simulation.real_book import RealBookings, real_book, with_real_items
+from planner.simulation.scenario import Scenario
+from planner.simulation.tuning import Tuned, tune, tune_level
+from planner.simulation.world import Fate, Ordering, SiteWorld
+
+PLANNER = "planner"
+POLICIES = ("minmax", "erpnext", "erpnext-daily", "rs-forecast", PLANNER, "clairvoyant")
+"""Policies by name, in the order of the tables."""
+TRAIN_SEED, TEST_SEED = 1_000, 2_000
+"""The first training seed and the first test seed."""
+_LEVEL_DIGITS = 5
+
+Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+"""``map``, or one that spreads the calls over processes; results in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A scenario and what it stands on; can be pickled."""
+
+    scenario: Scenario
+    bundle: Bundle
+    real: RealBookings | None = None
+    """Real bookings, instead of those drawn for each seed."""
+
+    def clinics(self) -> tuple[SiteClinic, ...]:
+        """The scenario's clinics."""
+        clinics = clinics_of(self.scenario, self.bundle)
+        return clinics if self.real is None else tuple(with_real_items(clinic, self.real) for clinic in clinics)
+
+    def fate(self, clinic: SiteClinic, seed: int) -> Fate:
+        """A seed's world at one of the clinics."""
+        if self.real is None:
+            return Fate.draw(clinic, seed)
+        real = self.real
+        return Fate.draw(clinic, seed, lambda of, streams: real_book(of, real, streams))
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """Parameters of the policies of a scenario."""
+
+    seeds: tuple[int, ...]
+    opponents: Mapping[str, Mapping[str, Mapping[str, Tuned]]]
+    """Policy → site → item."""
+    service_level: float | None = None
+    """The planner's, if it is among the policies."""
+    planner_fill: float | None = None
+
+    def told(self, policy: str) -> str:
+        """The parameters, for a reader."""
+        if policy == PLANNER:
+            return f"service level {self.service_level:.{_LEVEL_DIGITS}f}"
+        sites = self.opponents[policy]
+        return "; ".join(
+            f"{item} {tuned.dial:.2f}/{tuned.size:.2f}" for items in sites.values() for item, tuned in items.items()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    setting: Setting
+    policy: str
+    seed: int
+    service_level: float | None = None
+    tuned: Mapping[str, Mapping[str, Tuned]] = field(default_factory=dict)
+
+
+def run_seed(work: _Work) -> Run:
+    """One policy in the world of one seed, at all the scenario's sites."""
+    setting = work.setting
+    sites, facts = {}, {}
+    for clinic in setting.clinics():
+        fate = setting.fate(clinic, work.seed)
+        sites[clinic.site] = SiteWorld(fate).run(_policy(work, clinic, fate))
+        facts[clinic.site] = clinic.items
+    return run_of(work.policy, work.seed, sites, facts, setting.scenario.costs)
+
+
+def _policy(work: _Work, clinic: SiteClinic, fate: Fate) -> Ordering:
+    if work.policy == PLANNER:
+        level = work.service_level
+        if level is not None:
+            clinic = clinic.with_policy(service_level=Decimal(f"{level:.{_LEVEL_DIGITS}f}"))
+        return PlannerPolicy(clinic)
+    return levels_policy(work.policy, fate, work.tuned[clinic.site])
+
+
+def levels_policy(name: str, fate: Fate, tuned: Mapping[str, Tuned]) -> LevelsPolicy:
+    """An opponent with its parameters, for one world."""
+    family = FAMILIES[name]
+    levels: dict[str, Levels] = {}
+    for item, history in histories([fate]).items():
+        own = tuned[item]
+        levels[item] = family.levels(history, np.array([own.dial]), np.array([own.size]))
+    return LevelsPolicy(name, fate.clinic, levels)
+
+
+# --- tuning -----------------------------------------------------------------------------------------------
+
+
+def tune_opponent(work: _TuneWork) -> dict[str, dict[str, Tuned]]:
+    """Site → item → an opponent's parameters."""
+    setting, family = work.setting, FAMILIES[work.policy]
+    found = {}
+    for clinic in setting.clinics():
+        known = histories([setting.fate(clinic, seed) for seed in work.seeds])
+        target = setting.scenario.fill_target
+        found[clinic.site] = {item: tune(family, history, target) for item, history in known.items()}
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _TuneWork:
+    setting: Setting
+    policy: str
+    seeds: tuple[int, ...]
+
+
+def tune_policies(
+    setting: Setting,
+    policies: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    mapper: Mapper = map,
+    tell: Callable[[str], None] = lambda _: None,
+    planner_seeds: Sequence[int] | None = None,
+) -> Tuning:
+    """Bring policies to the scenario's fill on training seeds.
+
+    Args:
+        planner_seeds: fewer for the planner, whose real steps take a second or more for a year; absent: all.
+        tell: is told what is being done.
+
+    Raises:
+        ValueError: an unknown policy, or a scenario that cannot be simulated.
+    """
+    unknown = [policy for policy in policies if policy not in POLICIES]
+    if unknown:
+        raise ValueError(f"policies: found {', '.join(unknown)}; expected of {', '.join(POLICIES)}")
+    names = [policy for policy in policies if policy != PLANNER]
+    tell(f"tuning {', '.join(names)}")
+    work = [_TuneWork(setting, name, tuple(seeds)) for name in names]
+    opponents = dict(zip(names, mapper(tune_opponent, work), strict=True))
+    level = fill = None
+    if PLANNER in policies:
+        level, fill = _tune_planner(setting, planner_seeds or seeds, mapper, tell)
+    return Tuning(tuple(seeds), opponents, level, fill)
+
+
+def _tune_planner(
+    setting: Setting, seeds: Sequence[int], mapper: Mapper, tell: Callable[[str], None]
+) -> tuple[float, float]:
+    def fill_at(level: float) -> float:
+        level = round(level, _LEVEL_DIGITS)
+        tell(f"tuning the planner: service level {level:.4f}")
+        runs = list(mapper(run_seed, [_Work(setting, PLANNER, seed, level) for seed in seeds]))
+        fill = lowest_fill(runs) if setting.scenario.fill_by == "item" else fill_of(runs).value
+        tell(f"tuning the planner: service level {level:.4f} gives a fill of {fill:.4f}")
+        return fill
+
+    level, fill = tune_level(fill_at, setting.scenario.fill_target, setting.scenario.service_level)
+    return round(level, _LEVEL_DIGITS), fill
+
+
+def lowest_fill(runs: Sequence[Run]) -> float:
+    """The fill over all runs of the item that has the lowest."""
+    return min(fill_of(runs, item).value for item in runs[0].items if sum(r.items[item].wanted for r in runs))
+
+
+# --- test -------------------------------------------------------------------------------------------------
+
+
+def compare(
+    setting: Setting,
+    tuning: Tuning,
+    policies: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    mapper: Mapper = map,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Comparison:
+    """Measure tuned policies in the worlds of the test seeds."""
+    work = [
+        _Work(setting, policy, seed, tuning.service_level, tuning.opponents.get(policy, {}))
+        for policy in policies
+        for seed in seeds
+    ]
+    found = Comparison(setting.scenario.id, tuning.seeds, tuple(seeds))
+    for done, run in enumerate(mapper(run_seed, work), 1):
+        found.runs.setdefault(run.policy, []).append(run)
+        tell(f"measuring {run.policy}: {done} of {len(work)} clinic-years")
+    found.tuned = {policy: tuning.told(policy) for policy in policies}
+    return found

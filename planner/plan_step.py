@@ -39,11 +39,18 @@ from planner.events.control import (
     Closed,
     Snoozed,
 )
-from planner.events.orders import ORDER_EVENTS, Confirmed, Delivered, OrderCancelled, OrderEvent, Placed
+from planner.events.orders import (
+    ORDER_EVENTS,
+    Confirmed,
+    Delivered,
+    OrderCancelled,
+    OrderEvent,
+    Placed,
+    SupplyAnnounced,
+)
 from planner.events.stock import STOCK_EVENTS, StockEvent
 from planner.explain.model import Explanation
 from planner.forecast.outlook import Outlook
-from planner.forecast.priors import PriorModel
 from planner.messages import OutcomeStatus
 from planner.plan.apply import apply_requirement
 from planner.plan.event_clock import EventClock
@@ -87,7 +94,6 @@ class PlanStep:
         """Whether the table holds the catalogue."""
         self.now: datetime | None = None
         self._event_clock = EventClock() if clock == "event" else None
-        self._model = PriorModel(self.catalogue)
         self._planned: dict[str, PlannedSite] = {}
         self._queue = SiteQueue()
         self._written: dict[str, None] = {}
@@ -110,12 +116,11 @@ class PlanStep:
         stored = entries.get(CATALOGUE_ENTRY)
         self._catalogue_kept = stored is not None
         if stored is not None:
-            self._use(Catalogue(BUNDLES.validate_json(stored)))
+            self.catalogue = Catalogue(BUNDLES.validate_json(stored))
         clock = entries.get(CLOCK_ENTRY)
         self.now = None if clock is None else datetime.fromisoformat(clock.decode())
         self._planned = {
-            site: PlannedSite(state, self.catalogue, self._model)
-            for site, state in sorted(restore_sites(entries.scan(b"")).items())
+            site: PlannedSite(state, self.catalogue) for site, state in sorted(restore_sites(entries.scan(b"")).items())
         }
         self._queue = SiteQueue()
         self._queue.reviews |= dict.fromkeys(self._planned)
@@ -196,7 +201,7 @@ class PlanStep:
         if self.now is None:
             raise ValueError("now: no clock event has been seen")
         state = self._planned[site].state
-        return explain(state, self.catalogue, outlook, item, self.now, alert_id=alert_id, model=self._model)
+        return explain(state, self.catalogue, outlook, item, self.now, alert_id=alert_id)
 
     def gauges(self) -> dict[str, float]:
         """What is worth watching, by name: counts as they are now."""
@@ -276,7 +281,7 @@ class PlanStep:
             raise Refused("unknown-site", f"site: found {event.site!r}; expected a site of the catalogue")
         known = self._planned.get(event.site)
         state = SiteState(event.site) if known is None else known.state
-        planned = known or PlannedSite(state, self.catalogue, self._model)
+        planned = known or PlannedSite(state, self.catalogue)
         said = self._change(planned, event, effects)
         # only now: a refused event leaves no trace, and no site
         if known is None:
@@ -292,7 +297,7 @@ class PlanStep:
             case Acknowledged() | Snoozed() | AlertOrdered() | Closed():
                 self._act(planned, event, effects)
                 return None
-            case Placed() | Confirmed() | Delivered() | OrderCancelled():
+            case Placed() | Confirmed() | Delivered() | OrderCancelled() | SupplyAnnounced():
                 apply_order(planned.state, self.catalogue, event, planned.touched)
                 return None
         if event.item not in self.catalogue.items:
@@ -386,24 +391,20 @@ class PlanStep:
             self._catalogue_kept = True
         if known:
             return
-        self._use(Catalogue(bundle))
+        self.catalogue = Catalogue(bundle)
         effects.counts["catalogues"] += 1
         for planned in self._planned.values():
-            planned.adopt(self.catalogue, self._model)
+            planned.adopt(self.catalogue)
             planned.touched.cause = f"catalogue/{bundle.version}/{self.partition}"
             self._touched(planned)
         self._wake = EARLIEST
-
-    def _use(self, catalogue: Catalogue) -> None:
-        self.catalogue = catalogue
-        self._model = PriorModel(catalogue)
 
     # --- sites --------------------------------------------------------------------------------------------
 
     def _site(self, site: str) -> PlannedSite:
         planned = self._planned.get(site)
         if planned is None:
-            planned = PlannedSite(SiteState(site), self.catalogue, self._model)
+            planned = PlannedSite(SiteState(site), self.catalogue)
             self._add(planned)
         return planned
 

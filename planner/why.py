@@ -13,9 +13,9 @@ from planner.explain.demand import Demand
 from planner.explain.model import Dates, Decision, Explanation, Figure, NeedTotals
 from planner.explain.supply import lot_lines, open_lines, order_lines, supply_parts
 from planner.explain.verdicts import verdicts
+from planner.forecast.learned import LearnedModel
 from planner.forecast.model import DemandModel
 from planner.forecast.outlook import Floats, Need, Outlook
-from planner.forecast.priors import PriorModel
 from planner.forecast.projection import last_safe_order_date, risk_day
 from planner.messages import Alert, AlertKind, AlertState
 from planner.refusal import Refused
@@ -41,7 +41,7 @@ def explain(
     """Explain an item at a site, or one alert about it.
 
     Args:
-        outlook: of this state at ``now``, with need from ``model`` (absent: the stated priors).
+        outlook: of this state at ``now``, with need from ``model`` (absent: what the site has learned).
         alert_id: of the alert to explain, the current or last episode.
 
     Raises:
@@ -59,7 +59,7 @@ def explain(
     decision = _decision(view, row)
     decisive = (decision.decisive_day - outlook.need.first_day).days
     through = _through(view, row, alert)
-    demand = Demand(state, catalogue, outlook, model or PriorModel(catalogue), item=entry, row=row)
+    demand = Demand(state, catalogue, outlook, model or LearnedModel(state, catalogue), item=entry, row=row)
     return Explanation(
         site=state.site,
         site_name=catalogue.sites[state.site].name,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 import numpy as np
 
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import Item
-from planner.expansion.profile import typical
 from planner.explain.model import Contribution, ToComePart
+from planner.forecast.coming import Coming
 from planner.forecast.model import DemandModel
 from planner.forecast.outlook import Floats, Outlook
+from planner.forecast.rows import Rows
 from planner.reorder.sessions import live_bookings
 from planner.site.state import BookingEntry, SiteState
 
@@ -29,9 +30,11 @@ class Demand:
         self._item = item
         self._first = outlook.need.first_day
         self._days = outlook.need.firm_mean.shape[1]
+        self._keep: dict[str, Floats] = {}
         self._booked = self._sessions()
         self._coming = self._to_come()
-        self._factor = self._containers_per_unit(outlook.need.mean[row])
+        self._factor = self._containers_per_unit(outlook.need.firm_mean[row])
+        self._share_to_come = self._containers_to_come(outlook.need.to_come_mean[row])
 
     def contributions(self, days: int) -> tuple[Contribution, ...]:
         """Booked sessions of the first ``days`` days, by start; their ``expected`` add up to the firm mean."""
@@ -47,7 +50,7 @@ class Demand:
             ToComePart(
                 protocol=protocol,
                 sessions=float(sessions[:days].sum()),
-                expected=float((sessions * mean * self._factor)[:days].sum()),
+                expected=float((sessions * mean * self._share_to_come)[:days].sum()),
             )
             for protocol, (sessions, mean) in self._coming.items()
             if mean[:days].any()
@@ -68,8 +71,12 @@ class Demand:
         return self._kept(entry.segment, entry.day) * scale.get((entry.day, entry.profile), 1.0)
 
     def _kept(self, segment: str, day: int) -> float:
-        to_go = np.array([float(day - self._first.toordinal())])
-        return float(self._model.keep_probability(self._state.site, segment, to_go)[0])
+        keep = self._keep.get(segment)
+        if keep is None:
+            keep = self._keep[segment] = self._model.keep_probability(
+                self._state.site, segment, self._first, self._days
+            )
+        return float(keep[day - self._first.toordinal()])
 
     def _shared_arrivals(self) -> dict[tuple[int, str], float]:
         """(day, profile) → factor on the probability of those who have not arrived.
@@ -119,27 +126,21 @@ class Demand:
 
     def _to_come(self) -> dict[str, tuple[Floats, Floats]]:
         """protocol → sessions to come by day, and the mean use of one by day (in ``counted_in``)."""
-        site = self._catalogue.sites[self._state.site]
-        coming: dict[str, tuple[Floats, Floats]] = {}
-        for protocol in sorted({entry.protocol for entry in site.expected_sessions}):
-            sessions = self._model.to_come(site.id, protocol, self._first, self._days).mean
-            means: dict[int, float] = {}
-            use = np.zeros(self._days)
-            for index in range(self._days):
-                day = self._first + timedelta(days=index)
-                version = self._catalogue.protocol_version(protocol, day)
-                if version is None:
-                    continue
-                if version.version not in means:
-                    profile = typical(self._catalogue, site.id, protocol, day)
-                    moments = None if profile is None else profile.items.get(self._item.id)
-                    means[version.version] = 0.0 if moments is None else float(moments.mean)
-                use[index] = means[version.version]
-            if use.any():
-                coming[protocol] = (sessions, use)
-        return coming
+        sessions: dict[str, Floats] = {}
+        use: dict[str, Floats] = {}
+        streams = self._model.streams(self._state.site, self._first, self._days)
+        coming = Coming(self._state, self._catalogue, Rows(self._catalogue))
+        coming.begin(streams, self._first, self._days)
+        for protocol, begins, ends, profile, counts in coming.by_protocol(streams):
+            moments = profile.items.get(self._item.id)
+            if moments is None:
+                continue
+            known = sessions.setdefault(protocol, np.zeros(self._days))
+            known[begins:ends] += counts
+            use.setdefault(protocol, np.zeros(self._days))[begins:ends] = float(moments.mean)
+        return {protocol: (sessions[protocol], use[protocol]) for protocol in sorted(sessions)}
 
-    def _containers_per_unit(self, need: Floats) -> Floats:
+    def _containers_per_unit(self, firm: Floats) -> Floats:
         """Containers for each unit counted, by day: 1, but for a multi-dose item what a mL of the day takes, the
         rests discarded among them."""
         if self._item.counted_in == "containers":
@@ -148,7 +149,14 @@ class Demand:
         for _, entry, probability in self._booked:
             mean = float(self._state.profiles[entry.profile].items[self._item.id].mean)
             volume[entry.day - self._first.toordinal()] += probability * mean
+        factor: Floats = np.divide(firm, volume, out=np.zeros(self._days), where=volume > 0)
+        return factor
+
+    def _containers_to_come(self, to_come: Floats) -> Floats:
+        """Containers to come for each unit that the protocols were to bring: less than one where some of it was booked
+        today."""
+        volume = np.zeros(self._days)
         for sessions, use in self._coming.values():
             volume += sessions * use
-        factor: Floats = np.divide(need, volume, out=np.zeros(self._days), where=volume > 0)
-        return factor
+        share: Floats = np.divide(to_come, volume, out=np.zeros(self._days), where=volume > 0)
+        return share

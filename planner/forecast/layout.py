@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import Item
-from planner.forecast.outlook import Floats, Key
+from planner.forecast.outlook import SESSIONS, Floats, Key
 from planner.forecast.rows import Rows, Slot
 
 
@@ -60,6 +60,7 @@ def lay_out(items: tuple[str, ...], site: str, catalogue: Catalogue, rows: Rows)
     components = sorted({entity.component for entity in entities})
     keys: list[Key] = [("group", group) for group in groups]
     keys += [("component", component) for component in components]
+    keys.append(SESSIONS)
     position = {key: index for index, key in enumerate(keys)}
     contents = {component: rows.content(component) for component in components}
     pooled = [
@@ -83,8 +84,8 @@ def lay_out(items: tuple[str, ...], site: str, catalogue: Catalogue, rows: Rows)
         pooled=tuple(pooled),
         keys=tuple(keys),
         picked_keys=_pick(rows, keys),
-        units=("containers",) * len(groups) + tuple(contents[c].unit for c in components),
-        scale=np.array([1.0] * len(groups) + amounts),
+        units=("containers",) * len(groups) + tuple(contents[c].unit for c in components) + ("sessions",),
+        scale=np.array([1.0] * len(groups) + amounts + [1.0]),
     )
 
 

@@ -2,27 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from typing import NamedTuple, Protocol
 
 from planner.forecast.outlook import Floats
 
 
-class ToCome(NamedTuple):
-    """Sessions still to be booked, per day: arrays of shape (days,)."""
+class Stream(NamedTuple):
+    """Sessions still to be booked, of one mix of protocols. Arrays by day ahead, shape (days,)."""
 
+    mix: dict[str, float]
+    """Protocol → its share; adds up to 1."""
     mean: Floats
+    """Sessions that will be booked on later days and take place."""
     variance: Floats
+    """Of their number, as far as days are independent of one another."""
+    today: Floats
+    """Sessions that will be booked on the first day itself and take place, as seen in its morning; their number varies
+    as a Poisson one."""
+
+
+class CommonError(NamedTuple):
+    """Relative variance of the number of sessions that are open to error (expected to be lost, or to be booked), beyond
+    that of independent sessions; arrays by day ahead, shape (days,). Fixed for the day, so that what happens to one
+    item's sessions changes nothing for another's."""
+
+    total: Floats
+    """Of the total from the first day through a day."""
+    daily: Floats
+    """Of a day alone."""
 
 
 class DemandModel(Protocol):
-    """What is believed about bookings. In this version stated priors; a learned model replaces it whole."""
+    """What is believed about the bookings of a site, in the morning of ``first_day`` and through that day."""
 
-    def keep_probability(self, site: str, segment: str, days_to_go: Floats) -> Floats:
-        """Probability that a session booked for ``days_to_go`` days from today takes place; same shape."""
+    def keep_probability(self, site: str, segment: str, first_day: date, days: int) -> Floats:
+        """Probability that a booked session takes place, by day ahead; shape (days,)."""
         ...
 
-    def to_come(self, site: str, protocol: str, first_day: date, days: int) -> ToCome:
-        """Sessions of ``protocol`` not yet booked for each of ``days`` days from ``first_day``, net of those that
-        will be cancelled or missed."""
+    def streams(self, site: str, first_day: date, days: int) -> tuple[Stream, ...]:
+        """What is still to be booked."""
+        ...
+
+    def booked_today(self, first_day: date, ahead: int) -> Mapping[str, float]:
+        """Profile → sessions of the day so many days ahead that were newly booked on ``first_day`` and are expected to
+        take place: what was expected of ``Stream.today`` and is there now need not be expected once more."""
+        ...
+
+    def common_error(self, first_day: date, days: int) -> CommonError | None:
+        """The error that sessions share; None: they are independent."""
         ...

@@ -1,13 +1,17 @@
 """The need of a site by item and day, kept up to date by day.
 
 A booked session takes place with probability p (its demand model's; 1 once the patient has arrived), and then uses
-an item with mean m and variance v, independently of other sessions. Over the n bookings of a segment and profile:
+an item with mean m and variance v. Over the n bookings of a segment and profile:
 
-    firm mean = Σ n p m        firm variance = Σ n (p (v + m²) − p² m²) = Σ n p v + Σ n p (1 − p) m²
+    firm mean = Σ n p m    firm variance = Σ n (p (v + m²) − p² m²) = Σ n p v + Σ n p (1 − p) m²    lost = Σ n (1 − p) m
 
-Sessions still to come, μ_s with variance σ_s² of a protocol whose typical session uses (m, v), are a compound sum:
+Sessions still to come are compound sums (``planner.forecast.coming``). All that takes sessions as independent of one
+another; beside it the demand model tells the relative variance κ of the error that sessions share, of which an item
+has the part that goes with what is open about it:
 
-    mean = Σ μ_s m             variance = Σ μ_s v + σ_s² m²
+    common variance = κ (lost + to come)²
+
+for a day, and with another κ and sums over the days for the total from the first day through a day.
 
 A day is always computed whole from its counts, in a fixed order, never by adding or subtracting what changed. So a
 day's figures are a function of its counts, equal to the bit to those computed afresh. Multi-dose items are pooled
@@ -17,24 +21,29 @@ of today: what they are expected to have used is told apart (``Need.unsettled``)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import date
 
 import numpy as np
 import numpy.typing as npt
 
 from planner.catalogue.index import Catalogue
-from planner.expansion.profile import typical
+from planner.forecast.coming import Coming
 from planner.forecast.layout import Layout, Pooled, lay_out
-from planner.forecast.model import DemandModel, ToCome
+from planner.forecast.model import CommonError, DemandModel, Stream
 from planner.forecast.multidose import Volume, containers
 from planner.forecast.outlook import Floats, Need, Totals
 from planner.forecast.rows import Row, Rows
 from planner.messages import HORIZON_DAYS, AlertState
 from planner.site.bookings import SETTLE_DAYS
-from planner.site.state import Profile, Segment, SiteState
+from planner.site.state import Segment, SiteState
 
 _FIRST_SLOTS = 64
+_FIRM, _COME, _LOST = slice(0, 2), slice(2, 4), 4
+"""Kinds of moments: firm mean and variance, to-come mean and variance, what of the booked is expected to be lost."""
+
+
+_NONE = (0.0, 0.0, 0.0)
 
 
 class SiteNeed:
@@ -56,15 +65,11 @@ class SiteNeed:
         self._axis: tuple[str, ...] = ()
         self._axis_from: tuple[bytes, frozenset[str]] | None = None
         self._keep: dict[str, list[float]] = {}
-        self._typical: dict[tuple[str, int], Profile | None] = {}
-        self._in_force: set[tuple[str, int]] = set()  # (protocol, version) on some day of the horizon
-        # the rows that typical sessions have, by identity (kept, so that no other can take their place), made dense
-        self._dense_of: tuple[tuple[int, ...], list[Row], npt.NDArray[np.intp], Floats] | None = None
+        self._coming = Coming(state, catalogue, self._rows)
         self._counted: dict[str, tuple[Floats, Floats]] = {}
         self._layout: Layout | None = None
         self._laid_out_slots = 0
-        # by day and slot; four kinds of moments: firm mean and variance, to-come mean and variance
-        self._moments: Floats = np.zeros((4, days, _FIRST_SLOTS))
+        self._moments: Floats = np.zeros((5, days, _FIRST_SLOTS))
         self._mentioned: npt.NDArray[np.bool_] = np.zeros((days + 1, _FIRST_SLOTS), dtype=np.bool_)  # last: unsettled
         self._unsettled: Floats = np.zeros(0)
 
@@ -86,7 +91,7 @@ class SiteNeed:
             self._moments[:] = 0.0
             self._mentioned[:] = False
             self._axis_from = None
-            self._fill_to_come(today)
+            self._coming.begin(self._streams(today), today, self._days)
             days: Sequence[int] = range(self._days)
             self._need = None
         else:
@@ -112,14 +117,44 @@ class SiteNeed:
         Each day's sums are those of its own counts alone, in their own order: the same to the bit for one day as
         for ninety.
         """
-        mean, variance, mentioned = self._sums([self._first + index for index in days], days)
+        *moments, mentioned = self._sums([self._first + index for index in days], days)
+        coming = self._to_come(days)
         self._make_room()
-        width = mean.shape[1]
-        for kind, values in enumerate((mean, variance)):
+        width = mentioned.shape[1]
+        for kind, values in zip((0, 1, _LOST), moments, strict=True):
             self._moments[kind, days, :width] = values
             self._moments[kind, days, width:] = 0.0
+        self._moments[_COME, days] = 0.0
+        for kind, values in zip((2, 3), coming, strict=True):
+            self._moments[kind, np.asarray(days)[:, None], self._coming.slots] = values
         self._mentioned[days, :width] = mentioned
         self._mentioned[days, width:] = False
+
+    def _to_come(self, days: Sequence[int]) -> Floats:
+        """Mean and variance of the use still to be booked, shape (2, days, slots of ``_coming``). Of what was expected
+        to be booked today, item by item, that which was is no longer to come."""
+        today = date.fromordinal(self._first)
+        later, now = self._coming.of(self._streams(today), days)
+        for number, ahead in enumerate(days):
+            booked = self._model.booked_today(today, ahead)
+            if not booked:
+                continue
+            seen = np.zeros(len(self._rows.slots))
+            for profile, sessions in sorted(booked.items()):
+                known = self._state.profiles.get(profile)
+                if known is not None:
+                    row = self._rows.of(known)
+                    if seen.size < len(self._rows.slots):
+                        seen = np.pad(seen, (0, len(self._rows.slots) - seen.size))
+                    seen[row.slots] += sessions * row.mean
+            expected = now[0, number]
+            left = np.maximum(expected - seen[self._coming.slots], 0.0)
+            now[:, number] *= np.divide(left, expected, out=np.zeros_like(left), where=expected > 0)
+        total: Floats = later + now
+        return total
+
+    def _streams(self, today: date) -> tuple[Stream, ...]:
+        return self._model.streams(self._state.site, today, self._days)
 
     def _settle(self) -> None:
         """What sessions of the last days, whose end has not been told, are expected to have used."""
@@ -129,110 +164,66 @@ class SiteNeed:
             return  # stock falls when something is dispensed, whatever becomes of the booking
         days = [day for day in range(self._first - SETTLE_DAYS, self._first) if day in self._state.demand]
         if days:
-            mean, _, mentioned = self._sums(days, [0] * len(days))
+            mean, *_, mentioned = self._sums(days, [0] * len(days))
             self._make_room()
             self._unsettled = mean.sum(axis=0)
             self._mentioned[self._days, : mean.shape[1]] = mentioned.any(axis=0)
 
-    def _sums(self, ordinals: Sequence[int], days_to_go: Sequence[int]) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
-        """Mean, variance and mention of the sessions of some days; shape (days, slots in use)."""
+    def _sums(
+        self, ordinals: Sequence[int], days_to_go: Sequence[int]
+    ) -> tuple[Floats, Floats, Floats, npt.NDArray[np.bool_]]:
+        """Mean, variance, loss and mention of the sessions of some days; shape (days, slots in use)."""
         rows: list[Row] = []
         numbers: list[int] = []  # of the day that each row belongs to
-        expected: list[float] = []
-        uncertain: list[float] = []
-        profiles, keep = self._state.profiles, self._keep
+        weights: list[tuple[float, float, float]] = []
         for number, (ordinal, to_go) in enumerate(zip(ordinals, days_to_go, strict=True)):
-            counts = self._state.demand.get(ordinal)
-            if not counts:
-                continue
-            arrived = self._state.arrived.get(ordinal)
-            shares = _shares(counts, arrived) if arrived else {}
-            for (segment, profile), n in sorted(counts.items()):
-                if n <= 0:
-                    continue
-                # arrived ones are counted by profile: segments that share it share them in proportion
-                here = n * shares[profile] if profile in shares else 0.0
-                p = (keep.get(segment) or self._keep_probability(segment))[to_go]
-                rows.append(self._rows.of(profiles[profile]))
+            for profile, weight in self._expected(ordinal, to_go).items():
+                rows.append(self._rows.of(self._state.profiles[profile]))
                 numbers.append(number)
-                expected.append((n - here) * p + here)
-                uncertain.append((n - here) * p * (1 - p))
+                weights.append(weight)
         shape = (len(ordinals), len(self._rows.slots))
         if not rows:
-            return np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=np.bool_)
+            return np.zeros(shape), np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=np.bool_)
         lengths = [row.slots.size for row in rows]
         cells = np.concatenate([row.slots for row in rows]) + np.repeat(np.array(numbers) * shape[1], lengths)
         mean = np.concatenate([row.mean for row in rows])
-        weight = np.repeat(expected, lengths)
-        variance = weight * np.concatenate([row.variance for row in rows]) + np.repeat(uncertain, lengths) * mean * mean
+        expected, uncertain, lost = np.repeat(np.array(weights).T, lengths, axis=1)
+        variance = expected * np.concatenate([row.variance for row in rows]) + uncertain * mean * mean
         # bincount adds in the order of the entries: the same for the same counts, whatever came before
         size = shape[0] * shape[1]
-        total: Floats = np.bincount(cells, weight * mean, size).astype(np.float64, copy=False)
-        spread: Floats = np.bincount(cells, variance, size).astype(np.float64, copy=False)
+        sums = [
+            np.bincount(cells, values, size).astype(np.float64, copy=False).reshape(shape)
+            for values in (expected * mean, variance, lost * mean)
+        ]
         mentioned = np.bincount(cells, minlength=size) > 0
-        return total.reshape(shape), spread.reshape(shape), mentioned.reshape(shape)
+        return sums[0], sums[1], sums[2], mentioned.reshape(shape)
+
+    def _expected(self, ordinal: int, to_go: int) -> dict[str, tuple[float, float, float]]:
+        """Of a day's sessions by profile: Σ n p, Σ n p (1 − p), Σ n (1 − p)."""
+        counts = self._state.demand.get(ordinal)
+        if not counts:
+            return {}
+        arrived = self._state.arrived.get(ordinal)
+        shares = _shares(counts, arrived) if arrived else {}
+        sums: dict[str, tuple[float, float, float]] = {}
+        keep = self._keep
+        for (segment, profile), n in sorted(counts.items()):
+            if n <= 0:
+                continue
+            # arrived ones are counted by profile: segments that share it share them in proportion
+            here = n * shares[profile] if profile in shares else 0.0
+            p = (keep.get(segment) or self._keep_probability(segment))[to_go]
+            expected, uncertain, lost = sums.get(profile, _NONE)
+            open_question = (n - here) * (1 - p)
+            sums[profile] = (expected + (n - here) * p + here, uncertain + open_question * p, lost + open_question)
+        return sums
 
     def _keep_probability(self, segment: str) -> list[float]:
         """By days to go, from today on."""
-        days_to_go = np.arange(self._days, dtype=np.float64)
-        found: list[float] = self._model.keep_probability(self._state.site, segment, days_to_go).tolist()
+        today = date.fromordinal(self._first)
+        found: list[float] = self._model.keep_probability(self._state.site, segment, today, self._days).tolist()
         self._keep[segment] = found
         return found
-
-    # --- sessions still to come -----------------------------------------------------------------------------
-
-    def _fill_to_come(self, today: date) -> None:
-        site = self._catalogue.sites[self._state.site]
-        self._in_force.clear()
-        rows: list[Row] = []
-        counts: list[ToCome] = []  # of each row's version, zero on days on which it is not in force
-        for protocol in sorted({entry.protocol for entry in site.expected_sessions}):
-            sessions = self._model.to_come(self._state.site, protocol, today, self._days)
-            for version, begins, ends in self._versions(protocol, today):
-                self._in_force.add((protocol, version))
-                profile = self._typical[protocol, version]
-                if profile is not None:
-                    rows.append(self._rows.of(profile))
-                    counts.append(_within(sessions, begins, ends))
-        if not rows:
-            return
-        self._make_room()
-        slots, per_session = self._dense(rows)
-        mean, variance = np.zeros((2, self._days, slots.size))
-        # one row after the other: the sum is the same whatever stands beside it
-        for count, (m, v, squared) in zip(counts, per_session, strict=True):
-            expected = count.mean[:, None]
-            mean += expected * m
-            variance += expected * v
-            variance += count.variance[:, None] * squared
-        self._moments[2][:, slots] = mean
-        self._moments[3][:, slots] = variance
-
-    def _dense(self, rows: list[Row]) -> tuple[npt.NDArray[np.intp], Floats]:
-        """The slots that rows have, and mean, variance and squared mean by row and slot; shape (rows, 3, slots)."""
-        key = tuple(map(id, rows))
-        if self._dense_of is None or self._dense_of[0] != key:
-            slots = np.unique(np.concatenate([row.slots for row in rows]))
-            values = np.zeros((len(rows), 3, slots.size))
-            for number, row in enumerate(rows):
-                values[number][:, np.searchsorted(slots, row.slots)] = row.mean, row.variance, row.mean * row.mean
-            self._dense_of = (key, rows, slots, values)
-        return self._dense_of[2], self._dense_of[3]
-
-    def _versions(self, protocol: str, today: date) -> Iterator[tuple[int, int, int]]:
-        """(version, first day, day after its last) of the horizon, in turn; typical sessions are remembered."""
-        begins = 0
-        while begins < self._days:
-            day = today + timedelta(days=begins)
-            version = self._catalogue.protocol_version(protocol, day)
-            changes = self._catalogue.next_change(protocol, day)
-            ends = self._days if changes is None else min((changes - today).days, self._days)
-            if version is not None:
-                if (protocol, version.version) not in self._typical:
-                    known = typical(self._catalogue, self._state.site, protocol, day)
-                    self._typical[protocol, version.version] = known
-                yield version.version, begins, ends
-            begins = ends
 
     def _make_room(self) -> None:
         width = self._moments.shape[2]
@@ -257,10 +248,8 @@ class SiteNeed:
         if source != self._axis_from:
             for par in self._catalogue.sites[state.site].par_stock:
                 others.add(self._catalogue.choices(state.site, par.component)[0].item)
-            for version in self._in_force:
-                profile = self._typical[version]
-                if profile is not None:
-                    others.update(profile.items)
+            for profile in self._coming.profiles:
+                others.update(profile.items)
             for (kind, name), number in self._rows.slots.items():
                 if kind == "item" and mentioned[number]:
                     others.add(name)
@@ -282,6 +271,8 @@ class SiteNeed:
             for position, amount in pooled.adds_to:
                 totals[0::2, position] += counted[0::2] * amount
                 totals[1::2, position] += counted[1::2] * (amount * amount)
+        common = self._model.common_error(today, self._days)
+        variance, total_variance = (_with_common(moments, common) for moments in (arrays, totals))
         return Need(
             first_day=today,
             items=items,
@@ -289,6 +280,7 @@ class SiteNeed:
             firm_variance=arrays[1],
             to_come_mean=arrays[2],
             to_come_variance=arrays[3],
+            cumulative_variance=variance,
             totals=Totals(
                 keys=layout.keys,
                 units=layout.units,
@@ -297,18 +289,19 @@ class SiteNeed:
                 firm_variance=totals[1],
                 to_come_mean=totals[2],
                 to_come_variance=totals[3],
+                cumulative_variance=total_variance,
             ),
             unsettled=self._unsettled_of(layout),
         )
 
     def _containers(self, pooled: Pooled, volume: Floats) -> Floats:
-        """The item's pooled volume in containers, shape (4, days) as the volume's; firm and to come share them as
+        """The item's pooled volume in containers, shape (5, days) as the volume's; firm and to come share them as
         they share the volume."""
         inputs = np.concatenate((volume, pooled.uses.of(self._moments)[:, 0]))
         known = self._counted.get(pooled.item.id)
         if known is not None and np.array_equal(known[0], inputs):
             return known[1]
-        firm_mean, firm_variance, come_mean, come_variance, *uses = inputs
+        firm_mean, firm_variance, come_mean, come_variance, lost, *uses = inputs
         if pooled.item.open_hours is None:
             raise ValueError(f"item {pooled.item.id}: open_hours is absent; expected hours for a multi-dose container")
         mean, variance = firm_mean + come_mean, firm_variance + come_variance
@@ -320,7 +313,8 @@ class SiteNeed:
         share = np.divide(firm_mean, mean, out=np.zeros_like(mean), where=mean > 0)
         spread = np.divide(firm_variance, variance, out=share.copy(), where=variance > 0)
         firm_mean, firm_variance = counted.mean * share, counted.variance * spread
-        result = np.stack((firm_mean, firm_variance, counted.mean - firm_mean, counted.variance - firm_variance))
+        lost = np.divide(lost * counted.mean, mean, out=np.zeros_like(mean), where=mean > 0)
+        result = np.stack((firm_mean, firm_variance, counted.mean - firm_mean, counted.variance - firm_variance, lost))
         self._counted[pooled.item.id] = (inputs, result)
         return result
 
@@ -340,10 +334,13 @@ def _shares(counts: Mapping[Segment, int], arrived: Mapping[str, int]) -> dict[s
     return {profile: n / of_profile[profile] for profile, n in arrived.items() if of_profile.get(profile)}
 
 
-def _within(sessions: ToCome, begins: int, ends: int) -> ToCome:
-    """Those of the days from ``begins`` to before ``ends``."""
-    if begins == 0 and ends == sessions.mean.size:
-        return sessions
-    days = np.arange(sessions.mean.size)
-    inside = (days >= begins) & (days < ends)
-    return ToCome(np.where(inside, sessions.mean, 0.0), np.where(inside, sessions.variance, 0.0))
+def _with_common(moments: Floats, common: CommonError | None) -> Floats:
+    """Variance of the totals from the first day through each day, shape (rows, days); the days' own share of the common
+    error is added to the to-come variance in place."""
+    independent = np.cumsum(moments[1] + moments[3], axis=1)
+    if common is None:
+        return independent
+    exposed = moments[2] + moments[_LOST]
+    moments[3] += common.daily * exposed**2
+    result: Floats = independent + common.total * np.cumsum(exposed, axis=1) ** 2
+    return result

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+if TYPE_CHECKING:
+    from planner.forecast.waiting import Waiting
+    from planner.learning.lateness import Punctuality
+
 Floats = npt.NDArray[np.float64]
 
 
-Kind = Literal["item", "group", "component"]
+Kind = Literal["item", "group", "component", "sessions"]
 Key = tuple[Kind, str]
 """What a forecast is of: kind and id."""
+SESSIONS: Key = ("sessions", "sessions")
+"""The number of sessions that take place."""
+
+
+class Sessions(NamedTuple):
+    """Sessions that take place; arrays by day, shape (days,), cumulative ones from the first day through a day."""
+
+    firm_mean: Floats
+    to_come_mean: Floats
+    cumulative_mean: Floats
+    cumulative_variance: Floats
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Need of groups and components per day; arrays of shape (keys, days).
+    """Need of groups and components per day, and the number of sessions; arrays of shape (keys, days).
 
     A group counts containers of its items, a component the content of its items' containers in ``units``. The
     items of a session come and go together, so the variance is that of the sessions' sums, not the sum of the
@@ -33,11 +49,26 @@ class Totals:
     firm_variance: Floats
     to_come_mean: Floats
     to_come_variance: Floats
+    cumulative_variance: Floats
+    """Of the total from the first day through each day."""
+
+    def cumulative(self, key: Key) -> tuple[Floats, Floats]:
+        """Mean and variance of a key's total from the first day through each day; shape (days,) each.
+
+        Raises:
+            ValueError: there is no such key.
+        """
+        row = self.keys.index(key)
+        return np.cumsum(self.firm_mean[row] + self.to_come_mean[row]), self.cumulative_variance[row]
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Need in containers per item and day; arrays of shape (items, days), days from ``first_day``."""
+    """Need in containers per item and day; arrays of shape (items, days), days from ``first_day``.
+
+    Variances of a day contain the error that its sessions share with other days. The total over several days has
+    a variance of its own, ``cumulative_variance``: that error counts for all days at once.
+    """
 
     first_day: date
     items: tuple[str, ...]
@@ -45,9 +76,20 @@ class Need:
     firm_variance: Floats
     to_come_mean: Floats
     to_come_variance: Floats
+    cumulative_variance: Floats | None = None
+    """Of the total from the first day through each day; None: days are independent."""
     totals: Totals | None = None
     unsettled: Floats | None = None
     """Containers that sessions of the last days, whose end has not been told, are expected to have used; (items,)."""
+
+    @property
+    def sessions(self) -> Sessions | None:
+        """The number of sessions; None where totals were not asked for."""
+        if self.totals is None:
+            return None
+        row = self.totals.keys.index(SESSIONS)
+        firm, to_come = self.totals.firm_mean[row], self.totals.to_come_mean[row]
+        return Sessions(firm, to_come, *self.totals.cumulative(SESSIONS))
 
     @property
     def mean(self) -> Floats:
@@ -62,9 +104,10 @@ class Need:
 class Outlook:
     """Need against supply; arrays of shape (items, days) aligned with ``need``.
 
-    ``supply[i, d]``: containers that can have been used by the end of day d (on hand and due by then, less what
-    will have expired unused, less par stock and deficit). ``cumulative_mean`` and ``cumulative_variance``: need
-    from the first day through day d. ``risk[i, d]``: probability that need through d exceeds supply.
+    ``supply[i, d]``: containers that can have been used by the end of day d in the expected course (on hand, and what
+    has probably come by then, less what will have expired unused, less par stock and deficit). ``cumulative_mean`` and
+    ``cumulative_variance``: need from the first day through day d. ``risk[i, d]``: probability that need through d
+    exceeds supply.
     """
 
     need: Need
@@ -74,6 +117,15 @@ class Outlook:
     risk: Floats
     expiring: tuple[tuple[ExpiringLot, ...], ...]
     """Per item, lots of which some will probably be left at expiry."""
+    base: Floats | None = None
+    """``supply`` without what is on order; None: ``supply``, and nothing is on order but what surely comes."""
+    against_variance: Floats | None = None
+    """Variance of the need as far as it matters for running out: less what expiry absorbs of it (see
+    ``planner.forecast.expiry``); None: ``cumulative_variance``."""
+    waiting: Waiting | None = None
+    """What is on order, as random arrivals; None: nothing."""
+    punctuality: Mapping[str, Punctuality] | None = None
+    """Supplier → what to expect of it; None: what the catalogue states."""
 
     @property
     def usable(self) -> Floats:

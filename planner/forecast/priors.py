@@ -1,14 +1,15 @@
-"""What is believed about bookings before anything is learned: the figures stated in the catalogue's policies."""
+"""The stated priors alone as a demand model: what a planner that learns nothing believes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 
 import numpy as np
 
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import WEEKDAYS, ByDaysToGo
-from planner.forecast.model import ToCome
+from planner.forecast.model import CommonError, Stream
 from planner.forecast.outlook import Floats
 
 
@@ -25,12 +26,24 @@ class PriorModel:
         self._weeks: dict[tuple[str, str], Floats] = {}
         self._shares: dict[tuple[str, int], Floats] = {}
 
-    def keep_probability(self, site: str, segment: str, days_to_go: Floats) -> Floats:
+    def keep_probability(self, site: str, segment: str, first_day: date, days: int) -> Floats:
         """See ``DemandModel``. Days to go below the policy's first step have the value of that step."""
-        return _steps(self._catalogue.policy_of(site).keep_probability, days_to_go)
+        return _steps(self._catalogue.policy_of(site).keep_probability, np.arange(days, dtype=np.float64))
 
-    def to_come(self, site: str, protocol: str, first_day: date, days: int) -> ToCome:
-        """See ``DemandModel``; ``first_day`` is today."""
+    def booked_today(self, first_day: date, ahead: int) -> Mapping[str, float]:
+        """See ``DemandModel``: the priors do not tell when sessions are booked."""
+        return {}
+
+    def common_error(self, first_day: date, days: int) -> CommonError | None:
+        """See ``DemandModel``."""
+        return None
+
+    def streams(self, site: str, first_day: date, days: int) -> tuple[Stream, ...]:
+        """See ``DemandModel``: one stream per protocol that the site expects."""
+        protocols = sorted({entry.protocol for entry in self._catalogue.sites[site].expected_sessions})
+        return tuple(self._stream(site, protocol, first_day, days) for protocol in protocols)
+
+    def _stream(self, site: str, protocol: str, first_day: date, days: int) -> Stream:
         weekday = (first_day.weekday() + np.arange(days)) % len(WEEKDAYS)
         expected = self._week(site, protocol)[weekday]
         for closed in self._catalogue.sites[site].closed_on:
@@ -38,7 +51,8 @@ class PriorModel:
             if 0 <= index < days:
                 expected[index] = 0.0
         mean = expected * self._still_to_come(site, days)
-        return ToCome(mean, mean * float(self._catalogue.policy_of(site).dispersion))
+        variance = mean * float(self._catalogue.policy_of(site).dispersion)
+        return Stream({protocol: 1.0}, mean, variance, np.zeros(days))
 
     def _week(self, site: str, protocol: str) -> Floats:
         """Sessions expected by weekday; shape (7,)."""

@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from planner.catalogue.amounts import containers_per
 from planner.catalogue.index import Catalogue
-from planner.forecast.outlook import Floats
+from planner.forecast.outlook import SESSIONS, Floats
 from planner.site.state import Profile
 from planner.units import Unit, UnitError
 
-Slot = tuple[Literal["item", "uses", "group", "component"], str]
+Slot = tuple[Literal["item", "uses", "group", "component", "sessions"], str]
 _COMPONENT_UNITS = (Unit.MG, Unit.MEQ, Unit.MMOL, Unit.UNIT, Unit.ML, Unit.EACH)
 _PRUNE_BEYOND = 64
 
@@ -111,6 +111,7 @@ class Rows:
                 amount = self.content(item.component).amounts[item_id]
                 add(("group", item.group), mean, variance)
                 add(("component", item.component), mean * amount, variance * amount * amount)
+        add(SESSIONS, 1.0, 0.0)
         slots = tuple(sums)
         shared = self._slot_arrays.setdefault(slots, np.array(slots, dtype=np.intp))
         return Row(shared, np.array([sums[s][0] for s in slots]), np.array([sums[s][1] for s in slots]))

@@ -19,6 +19,7 @@ from planner.catalogue.index import Catalogue
 from planner.forecast.outlook import Floats
 from planner.learning.curve import BANDS, Curve, DayOfBook, Paths
 from planner.learning.mix import Mix, Path
+from planner.learning.packed import pack, unpack
 from planner.learning.prior import Prior, prior_of
 from planner.learning.running import Running
 from planner.messages import HORIZON_DAYS
@@ -35,6 +36,7 @@ MIX_PRIOR_SESSIONS: Final = 20.0
 """Sessions that the stated mix of protocols counts for, in each band."""
 _MIX_DECAY: Final = 0.5 ** (1 / MIX_HALF_LIFE_DAYS)
 _FORGOTTEN: Final = 1e-4
+_NO_VOLUME: Final = 1e-9
 _FORMAT: Final = 1
 
 Bools = npt.NDArray[np.bool_]
@@ -56,6 +58,8 @@ class Book:
     """Ordinal of the day after the last of ``history``."""
     days: int = 0
     """Days learned from."""
+    on_book: Floats = field(default_factory=lambda: np.zeros(HORIZON_DAYS))
+    """Live bookings in the morning of ``today``, by day ahead."""
     _believed: tuple[str, int, Path, Prior] | None = field(default=None, compare=False, repr=False)
     """Catalogue version and day of the path that was worked out last: a cache."""
 
@@ -68,6 +72,24 @@ class Book:
     def prior(self, catalogue: Catalogue, site: str, today: int) -> Prior:
         """What learning started from, by the catalogue in force."""
         return self._look(catalogue, site, today)[1]
+
+    def common_error(self, catalogue: Catalogue, site: str, today: int) -> tuple[Floats, Floats]:
+        """Relative variance that sessions share, of the total through each day ahead and of each day; shape (H,) each.
+
+        Of those expected to be lost or to be booked, W, the number varies by φ W; independent sessions explain the
+        part I = Σ K (1 − K) + to come of it. What is left, ÷ W², is common to all.
+        """
+        path, prior = self._look(catalogue, site, today)
+        booked = self.on_book if today == self.today else np.zeros(HORIZON_DAYS)
+        volume = booked * (1 - path.keep) + path.to_come
+        independent = booked * path.keep * (1 - path.keep) + path.to_come
+        result: list[Floats] = []
+        for total in (True, False):
+            dispersion = self.mix.dispersion(prior.dispersion, volume, total=total)
+            w, known = (np.cumsum(volume), np.cumsum(independent)) if total else (volume, independent)
+            beyond = np.maximum(dispersion * w - known, 0.0)
+            result.append(np.divide(beyond, w * w, out=np.zeros_like(w), where=w > _NO_VOLUME))
+        return result[0], result[1]
 
     def shares(self, catalogue: Catalogue, site: str, today: int) -> list[dict[str, float]]:
         """Of the sessions still to be booked, by band of days to go, each protocol's share (adding up to 1, or
@@ -151,6 +173,7 @@ class Book:
             self._settle(over, running, untold, prior)
         running.next_day()
         self._believed = None
+        self.on_book = on_book[1:].copy()
         paths, shape = self._paths(catalogue, site, prior, self.today), self._shape(self.today)
         path = self.mix.path(paths, shape)
         self.mix.note(self.today, paths, path, shape=shape, on_book=on_book[1:], more=more)
@@ -197,6 +220,7 @@ class Book:
             "history": self.history,
             "history_ends": self.history_ends,
             "days": self.days,
+            "on_book": pack(self.on_book),
         }
         return orjson.dumps(body)
 
@@ -214,13 +238,15 @@ class Book:
             history=body["history"],
             history_ends=body["history_ends"],
             days=body["days"],
+            on_book=unpack(body["on_book"], (HORIZON_DAYS,)),
         )
 
 
 def _day_of_book(running: Running, day: int, on_book: Floats, is_open: Bools) -> DayOfBook:
     """The day's bookings and losses by days to go. Its own sessions that are over were on the books too."""
     new, lost = np.zeros(HORIZON_DAYS), np.zeros(HORIZON_DAYS)
-    for counts, by_days_to_go in ((running.new, new), (running.lost, lost)):
+    booked = {session_day: sum(profiles.values()) for session_day, profiles in running.new.items()}
+    for counts, by_days_to_go in ((booked, new), (running.lost, lost)):
         for session_day, number in counts.items():
             if 0 <= session_day - day < HORIZON_DAYS:
                 by_days_to_go[session_day - day] = number

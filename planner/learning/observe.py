@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from planner.learning.curve import BAND_OF
 from planner.learning.keep import Kind
+from planner.learning.series import NewSession
 from planner.messages import HORIZON_DAYS
 
 if TYPE_CHECKING:  # the state holds what is learned
@@ -36,8 +37,7 @@ def observe(
             _lose(state, before, "lost", touched)
         ahead = entry.day - state.today
         if ahead >= 0:
-            protocol = state.profiles[entry.profile].protocol
-            running.book(entry.day, int(BAND_OF[min(ahead, HORIZON_DAYS - 1)]), protocol)
+            _book(state, before if was_live else None, entry, touched)
     elif before is None or not was_live:
         return
     elif entry.status == "used":
@@ -54,3 +54,16 @@ def observe(
 def _lose(state: SiteState, before: BookingEntry, kind: Kind, touched: Touched) -> None:
     state.learned.losses.observe_loss(before.segment, before.day, kind)
     touched.learned.add("losses")
+
+
+def _book(state: SiteState, moved: BookingEntry | None, entry: BookingEntry, touched: Touched) -> None:
+    """A session is newly on the books: the curve counts it, unless its series was expected to book it."""
+    learned, key = state.learned, entry.series
+    new = NewSession(entry.day, entry.profile, state.profiles[entry.profile].protocol)
+    session: NewSession | None = new
+    if moved is None and key is not None and learned.series.is_continuation(key, entry.day):
+        session = learned.continued.book(key, new)
+        touched.learned.add("continued")
+    if session is not None:
+        band = int(BAND_OF[min(session.day - state.today, HORIZON_DAYS - 1)])
+        learned.running.book(session.day, session.profile, band, session.protocol)

@@ -13,8 +13,9 @@ _FORMAT = 1
 class Running:
     """Numbers of the day that is running, and of the sessions of the last days whose outcome is still being told."""
 
-    new: dict[int, int] = field(default_factory=dict)
-    """Session day (ordinal) → sessions newly booked for it today; those that continue a known series left out."""
+    new: dict[int, dict[str, int]] = field(default_factory=dict)
+    """Session day (ordinal) → profile → sessions newly booked for it today; those that continue a known series left
+    out."""
     lost: dict[int, int] = field(default_factory=dict)
     """Session day → sessions cancelled or moved away today."""
     completed: dict[int, int] = field(default_factory=dict)
@@ -28,9 +29,10 @@ class Running:
     """Whether the running day was seen from its morning on. The first day of a site is not: what is told then may be
     a book loaded whole."""
 
-    def book(self, day: int, band: int, protocol: str) -> None:
-        """A session was newly booked for ``day``."""
-        _add(self.new, day)
+    def book(self, day: int, profile: str, band: int, protocol: str) -> None:
+        """A session was newly booked for ``day``; ``band``: of days to go."""
+        of_day = self.new.setdefault(day, {})
+        of_day[profile] = of_day.get(profile, 0) + 1
         of_band = self.protocols.setdefault(str(band), {})
         of_band[protocol] = of_band.get(protocol, 0) + 1
 
@@ -62,8 +64,9 @@ class Running:
 
     def encode(self) -> bytes:
         """See ``planner.learning.part.Part``."""
-        counts = [_as_json(part) for part in (self.new, self.lost, self.completed, self.missed)]
-        return orjson.dumps([_FORMAT, *counts, self.protocols, self.settled, self.whole])
+        counts = [self.new, self.lost, self.completed, self.missed]
+        body = [_FORMAT, *counts, self.protocols, self.settled, self.whole]
+        return orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)
 
     @classmethod
     def decode(cls, data: bytes) -> Running:
@@ -77,7 +80,3 @@ class Running:
 
 def _add(counts: dict[int, int], day: int) -> None:
     counts[day] = counts.get(day, 0) + 1
-
-
-def _as_json(counts: dict[int, int]) -> dict[str, int]:
-    return {str(day): number for day, number in counts.items()}

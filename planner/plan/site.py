@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from planner.catalogue.index import Catalogue
-from planner.forecast.model import DemandModel
+from planner.forecast.learned import LearnedModel
 from planner.forecast.need import SiteNeed
-from planner.forecast.outlook import Key, Outlook
+from planner.forecast.outlook import SESSIONS, Key, Outlook
 from planner.forecast.projection import project
 from planner.forecast.publish import forecast_messages, keys_of
 from planner.messages import Alert, Proposal
@@ -51,7 +51,6 @@ class PlannedSite:
     __slots__ = (
         "_due",
         "_due_all",
-        "_model",
         "_need",
         "_outlook",
         "_stale",
@@ -62,21 +61,20 @@ class PlannedSite:
         "wake",
     )
 
-    def __init__(self, state: SiteState, catalogue: Catalogue, model: DemandModel) -> None:
+    def __init__(self, state: SiteState, catalogue: Catalogue) -> None:
         self.state = state
         self.touched = Touched()
         self.wake: datetime | None = None
         """When the clock itself next changes something here; None: not known yet."""
         self._due: set[Key] = set()
-        self.adopt(catalogue, model)
+        self.adopt(catalogue)
 
-    def adopt(self, catalogue: Catalogue, model: DemandModel) -> None:
+    def adopt(self, catalogue: Catalogue) -> None:
         """Plan by this catalogue from now on: everything is to be looked at again."""
         self.catalogue = catalogue
-        self._model = model
         self.known = self.state.site in catalogue.sites
         """Whether the catalogue has the site. One that it has not is kept, and not planned."""
-        self._need = SiteNeed(self.state, catalogue, model) if self.known else None
+        self._need = SiteNeed(self.state, catalogue, LearnedModel(self.state, catalogue)) if self.known else None
         self._outlook: Outlook | None = None
         self._stale = True
         self._due_all = self.known
@@ -157,6 +155,8 @@ class PlannedSite:
             self._due_all = True
         else:
             self._due |= keys_of(self.catalogue, items)
+            if self.touched.sessions:
+                self._due.add(SESSIONS)
         self.touched.reviewed()
         # an item may be in the outlook for its alert alone, and that may just have ended
         self._stale = bool(alerts)

@@ -45,7 +45,7 @@ def seen(state: SiteState) -> Outlook:
 
 
 def why(state: SiteState, item: str, alert_id: str | None = None) -> Explanation:
-    return explain(state, CLINIC, seen(state), item, NOW, alert_id=alert_id)
+    return explain(state, CLINIC, seen(state), item, NOW, alert_id=alert_id, model=PriorModel(CLINIC))
 
 
 def busy_site() -> SiteState:
@@ -113,8 +113,8 @@ def test_arrivals_shared_by_segments_still_add_up() -> None:
     """Two segments of one profile, of different probability, and one patient has arrived."""
 
     class Model(PriorModel):
-        def keep_probability(self, site, segment, days_to_go):  # type: ignore[no-untyped-def]
-            return super().keep_probability(site, segment, days_to_go) * (0.5 if segment == "other" else 1.0)
+        def keep_probability(self, site, segment, first_day, days):  # type: ignore[no-untyped-def]
+            return super().keep_probability(site, segment, first_day, days) * (0.5 if segment == "other" else 1.0)
 
     state = SiteState(SITE)
     for number, status in enumerate(["arrived", "booked", "booked", "booked"]):

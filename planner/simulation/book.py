@@ -104,7 +104,8 @@ class Book:
                 for session in sessions:
                     for part in (session.needs, session.extra):
                         for item, amount in part.items():
-                            total[row[item], day] += float(amount)
+                            if item in row:
+                                total[row[item], day] += float(amount)
         return total
 
 

@@ -12,6 +12,7 @@ from streams.cli.tables import cell, table
 
 BASE = "minmax"
 _FEW_ITEMS = 12
+_MEANS = ("money", "mean_value", "waste_cost", "lines", "orders", "complete", "incomplete", "sent_home")
 
 
 def _mean(runs: Sequence[Run], name: str) -> float:
@@ -80,8 +81,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "policies": {},
     }
     for policy, runs in comparison.runs.items():
-        body: dict[str, Any] = {name: _mean(runs, name) for name in ("money", "mean_value", "waste_cost", "lines", "orders",
-                                                     "complete", "incomplete", "sent_home")}  # fmt: skip
+        body: dict[str, Any] = {name: _mean(runs, name) for name in _MEANS}
         body["fill"] = fill_of(runs).value
         body["items"] = {item: {"fill": fill_of(runs, item).value} for item in runs[0].items}
         body["tuned"] = comparison.tuned[policy]

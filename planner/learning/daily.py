@@ -8,7 +8,7 @@ import numpy as np
 
 from planner.catalogue.index import Catalogue
 from planner.forecast.outlook import Floats
-from planner.learning import lateness
+from planner.learning import daily_use, lateness
 from planner.messages import HORIZON_DAYS
 from planner.site.state import SiteState
 from planner.site.touched import Touched
@@ -25,6 +25,7 @@ def close_day(state: SiteState, catalogue: Catalogue, touched: Touched) -> None:
     learned = state.learned
     hazard = learned.book.path(catalogue, state.site, learned.book.today).hazard
     learned.keep.close_day(learned.losses, state.demand, state.today, hazard)
+    daily_use.close_day(state, catalogue, touched)
     lateness.close_day(state, catalogue, touched)
     touched.learned.update(("book", "running", "keep", "losses"))
 

@@ -8,9 +8,12 @@ from typing import Final
 from planner.learning.book import Book
 from planner.learning.keep import Keep, Losses
 from planner.learning.lateness import Lateness
+from planner.learning.other import Other
 from planner.learning.part import Part
 from planner.learning.running import Running
 from planner.learning.scores import Scores
+from planner.learning.use import Use
+from planner.learning.using import Using
 
 
 @dataclass(slots=True)
@@ -23,6 +26,9 @@ class Learned:
     losses: Losses = field(default_factory=Losses)
     lateness: Lateness = field(default_factory=Lateness)
     scores: Scores = field(default_factory=Scores)
+    using: Using = field(default_factory=Using)
+    use: Use = field(default_factory=Use)
+    other: Other = field(default_factory=Other)
 
     def part(self, name: str) -> Part:
         """The part called ``name``.

@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import UTC
 
 from planner.catalogue.index import Catalogue
+from planner.learning.using import session
 from planner.messages import RequirementStated, RequirementUsed, RequirementWithdrawn
 from planner.plan.requirements import Read
 from planner.plan.site import PlannedSite
@@ -28,7 +29,10 @@ def apply_requirement(planned: PlannedSite, catalogue: Catalogue, read: Read, co
 def _use_session(planned: PlannedSite, catalogue: Catalogue, message: RequirementUsed, counts: Counter[str]) -> bool:
     before = planned.state.bookings.get(message.booking_id)
     used, profile = use_requirement(planned.state, message, planned.touched)
-    if used and planned.known and catalogue.sites[message.site].consumption == "completions":
+    if used and planned.known and catalogue.sites[message.site].consumption == "dispensed":
+        if before is not None and before.day > planned.state.learned.using.settled:
+            session(planned.state, before.day, before.profile, planned.touched)
+    elif used and planned.known:
         left_out = take_session(
             planned.state,
             catalogue,
@@ -37,6 +41,7 @@ def _use_session(planned: PlannedSite, catalogue: Catalogue, message: Requiremen
             message.occurred_at.astimezone(UTC),
             touched=planned.touched,
             cause=message.event_id,
+            day=None if before is None or not before.profile else before.day,
         )
         if left_out:
             counts["uses_left_out"] += left_out

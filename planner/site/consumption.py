@@ -18,7 +18,8 @@ from functools import partial
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import ContainerUse, Item
 from planner.events.bookings import ItemUse
-from planner.site.lots import fefo, take, take_volume
+from planner.learning import using
+from planner.site.lots import fefo, take, take_volume, whole_containers
 from planner.site.movements import withdraw
 from planner.site.state import ItemStock, Moments, Profile, SiteState
 from planner.site.touched import Touched
@@ -36,8 +37,12 @@ def take_session(
     *,
     touched: Touched,
     cause: str,
+    day: int | None = None,
 ) -> int:
-    """Take a session's use from stock.
+    """Take a session's use from stock, and keep what it teaches.
+
+    Args:
+        day: of the session (ordinal); None: that of ``at``.
 
     Returns:
         Number of items that could not be taken, because the catalogue does not know them or the use told of them
@@ -47,6 +52,9 @@ def take_session(
     told = {use.item: use for use in actual_use or ()}
     left_out = 0
     today = catalogue.site_day(state.site, at)
+    day = today.toordinal() if day is None else day
+    if profile is not None:
+        using.session(state, day, profile.id, touched)
     for item_id in [*expected, *(item for item in told if item not in expected)]:
         item = catalogue.items.get(item_id)
         if item is None:
@@ -56,10 +64,13 @@ def take_session(
         if amount is None and item_id not in expected:
             left_out += 1
             continue
+        if amount is not None:
+            using.told(state, day, item, amount, expected.get(item_id), touched)
         stock = state.stock.get(item_id)
         if stock is None:
             stock = state.stock[item_id] = ItemStock()
         if item.use is ContainerUse.MULTI_DOSE:
+            before = whole_containers(stock)
             volume = amount if amount is not None else _presumed_volume(stock, expected.get(item_id, _NOTHING))
             if volume > 0:
                 use_by = withdraw(
@@ -67,6 +78,7 @@ def take_session(
                 )
                 if use_by is not None:
                     touched.wake_at(use_by)
+                using.opened(state, day, item, before - whole_containers(stock), touched)
         else:
             containers = amount if amount is not None else expected[item_id].mean
             withdraw(stock, item, at, partial(_take_presumed, stock, containers, today), amount=containers)

@@ -114,6 +114,11 @@ def discard_open(stock: ItemStock, now: datetime) -> Decimal:
     return wasted
 
 
+def whole_containers(stock: ItemStock) -> int:
+    """What falls by 1 whenever a container is taken, on the shelf or from what a later count did not find there."""
+    return on_shelf(stock) + (0 if stock.last_count is None else stock.last_count.expected)
+
+
 def on_shelf(stock: ItemStock) -> int:
     """Containers of all lots, usable or not, less the deficit: what a count is expected to find."""
     return sum(lot.quantity for lot in stock.lots.values()) - stock.deficit

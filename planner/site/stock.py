@@ -26,9 +26,11 @@ from planner.events.stock import (
     TransferredOut,
     Wasted,
 )
+from planner.learning import using
+from planner.learning.daily_use import count_finding
 from planner.refusal import Refused
 from planner.site import orders
-from planner.site.lots import fefo, for_waste, take, take_volume
+from planner.site.lots import fefo, for_waste, take, take_volume, whole_containers
 from planner.site.movements import counted, receive, withdraw
 from planner.site.receipts import check_receipt, known_lots
 from planner.site.state import ItemStock, Lot, SiteState, Took
@@ -148,7 +150,10 @@ def _counted(event: Counted, shelf: Shelf) -> str | None:
             f" {known_lots(stock)}. Their expiry is not known: receive them first, then count again",
         )
     site_day = partial(shelf.catalogue.site_day, shelf.state.site)
+    last = stock.last_count
+    before = None if last is None else count_finding(shelf.catalogue, shelf.state.site, last.expected, last.counted)
     finding = counted(stock, shelf.item, shelf.at, found, event_id=event.event_id, site_day=site_day)
+    using.counted(shelf.state, shelf.day.toordinal(), event.item, before, shelf.touched)
     return f"expected {finding.expected}, counted {finding.counted}"
 
 
@@ -161,8 +166,10 @@ def _dispensed(event: Dispensed, shelf: Shelf) -> str | None:
             " would count it twice; expected no booking_id, or a site with consumption: dispensed",
         )
     lots = [shelf.usable_lot(event.lot)] if event.lot is not None else fefo(shelf.stock, shelf.day)
+    before = whole_containers(shelf.stock)
     if event.quantity is not None:
         shelf.withdraw(event.quantity, lots, lot=event.lot)
+        _learn_dispensed(shelf, event.quantity * using.content_of(shelf.item), before, by_volume=False)
         return _deficit(shelf)
     if event.volume_ml is not None:
         if shelf.item.use is not ContainerUse.MULTI_DOSE:
@@ -175,7 +182,19 @@ def _dispensed(event: Dispensed, shelf: Shelf) -> str | None:
         use_by = withdraw(shelf.stock, shelf.item, shelf.at, draw, lot=event.lot)
         if use_by is not None:
             shelf.touched.wake_at(use_by)
+        _learn_dispensed(shelf, event.volume_ml, before, by_volume=True)
     return _deficit(shelf)
+
+
+def _learn_dispensed(shelf: Shelf, amount: Decimal, before: int, *, by_volume: bool) -> None:
+    """``amount`` in what the item is counted in; ``before``: whole containers before it was taken."""
+    state, day = shelf.state, shelf.day.toordinal()
+    for_sessions = shelf.catalogue.sites[state.site].consumption == "dispensed"
+    using.dispensed(
+        state, day, shelf.item, amount, by_volume=by_volume, for_sessions=for_sessions, touched=shelf.touched
+    )
+    if shelf.item.use is ContainerUse.MULTI_DOSE:
+        using.opened(state, day, shelf.item, before - whole_containers(shelf.stock), shelf.touched)
 
 
 @_apply.register
@@ -196,6 +215,8 @@ def _wasted(event: Wasted, shelf: Shelf) -> str | None:
     recalled = event.reason == "recalled"
     lots = for_waste(shelf.stock, recalled=recalled) if event.lot is None else [shelf.stock.lots[event.lot]]
     shelf.withdraw(event.quantity, lots, took="recalled" if recalled else "waste", lot=event.lot)
+    if event.reason not in using.NOT_A_PROCESS:
+        using.wasted(shelf.state, shelf.day.toordinal(), shelf.item, event.quantity, shelf.touched)
     return _deficit(shelf)
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import booking_step_cost, city, forecast_cost, latency, load, memory, profiling, scaling, start
+from benchmarks import booking_step_cost, books, city, forecast_cost, latency, load, memory, policies, profiling, scaling, start
 from benchmarks.table import header
 
 
@@ -39,6 +39,14 @@ def _benchmarks(given: argparse.Namespace) -> dict[str, tuple[str, Callable[[], 
         ),
         "booking-step": ("cost of the step of expand", booking_step_cost.main),
         "forecast": ("cost of need, projection and forecast messages", forecast_cost.main),
+        "books": (
+            "the learned forecast on synthetic books of known truth, beside simple methods",
+            lambda: books.main(quick=quick),
+        ),
+        "policies": (
+            "ordering policies in simulated clinics, at the same fill (about an hour); writes policies.md",
+            lambda: policies.main(quick=quick),
+        ),
         "profile": ("where a worker's time goes (cProfile)", lambda: profiling.main(city=file)),
     }
 

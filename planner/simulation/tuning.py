@@ -17,8 +17,10 @@ from planner.simulation.opponents import Family
 
 _STEPS = 14
 _REFINED = np.array([0.75, 0.87, 1.0, 1.13, 1.3])
-_LEVEL_DEVIATES = (-1.0, 3.9)
-"""Range of the planner's service level, as normal deviates: 16 % to 99.995 %."""
+_LEVEL_DEVIATES = (-1.5, 3.9)
+"""Range of the planner's service level, as normal deviates: 7 % to 99.995 %."""
+_STEP = 1.3
+"""Deviates of the level for one of the fill, as long as only one side of the target is known: rather too far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,29 +62,45 @@ def _cheapest(family: Family, history: History, sizes: Floats, target: float) ->
     return Tuned(float(high[at]), float(sizes[at]), float(tried.fill[at]), float(tried.money[at]))
 
 
-def tune_level(fill_at: Callable[[float], float], target: float, start: float, steps: int = 6) -> tuple[float, float]:
+def tune_level(
+    fill_at: Callable[[float], float], target: float, start: float, *, steps: int = 6, close: float = 0.001
+) -> tuple[float, float]:
     """The least service level whose fill in training reaches ``target``: (level, fill).
 
-    ``fill_at`` is costly (the real steps), so few levels are tried: bisection on the normal deviate of the level,
-    from ``start`` outwards.
+    ``fill_at`` is costly (the real steps), so few levels are tried, each where a line through what is known says, in
+    normal deviates of level and fill, which are nearly on one. It ends when a fill is above the target by less than
+    ``close``. Where none is reached, the highest level.
     """
     low, high = _LEVEL_DEVIATES
-    at = float(np.clip(special.ndtri(start), low + 0.2, high - 0.2))
+    wanted = _deviate(target + close / 2)
+    below: tuple[float, float] | None = None  # deviates of level and fill: the best known short of the target,
+    above: tuple[float, float] | None = None  # and the least that reaches it
     best: tuple[float, float] | None = None
-    width = 0.8
-    below, above = low, high
+    at = float(np.clip(special.ndtri(start), low, high))
     for _ in range(steps):
         level = float(special.ndtr(at))
         fill = fill_at(level)
         if fill >= target:
-            above = at
-            if best is None or level < best[0]:
-                best = (level, fill)
-            at = (below + at) / 2 if below > low else max(at - width, low)
+            above = (at, _deviate(fill))
+            best = (level, fill)
+            if fill < target + close:
+                break
         else:
-            below = at
-            at = (above + at) / 2 if above < high else min(at + width, high)
+            below = (at, _deviate(fill))
+        if below is not None and above is not None:
+            share = (wanted - below[1]) / max(above[1] - below[1], 1e-9)
+            at = below[0] + float(np.clip(share, 0.15, 0.85)) * (above[0] - below[0])
+        else:
+            known = above or below or (at, wanted)
+            at = float(np.clip(known[0] + _STEP * (wanted - known[1]), low, high))
+            if at == known[0]:
+                break
     if best is None:
         level = float(special.ndtr(high))
         best = (level, fill_at(level))
     return best
+
+
+def _deviate(fill: float) -> float:
+    """The normal deviate of a fill; of a whole one that of a fill no run is long enough to tell from it."""
+    return float(special.ndtri(min(max(fill, 1e-3), 0.9998)))

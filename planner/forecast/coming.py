@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from planner.catalogue.index import Catalogue
 from planner.expansion.profile import typical
-from planner.forecast.model import Stream
+from planner.forecast.model import Pool, Stream
 from planner.forecast.outlook import Floats
 from planner.forecast.rows import Row, Rows
 from planner.site.state import Profile, SiteState
@@ -76,29 +76,30 @@ class Coming:
     def by_protocol(self, streams: Sequence[Stream]) -> Iterator[tuple[str, int, int, Profile, Floats]]:
         """(protocol, first day, day after the last, its typical session, sessions by day between) of each stream."""
         for part in self._parts:
-            stream = streams[part.stream]
-            mean = (stream.mean + stream.today)[part.begins : part.ends]
+            mean = streams[part.stream].mean[part.begins : part.ends]
             for protocol, share in part.shares.items():
                 version = self._catalogue.protocol_version(protocol, self._today + timedelta(days=part.begins))
                 if version is not None:
                     profile = self._typical[protocol, version.version]
                     yield protocol, part.begins, part.ends, profile, mean * share
 
-    def of(self, streams: Sequence[Stream], days: Sequence[int]) -> tuple[Floats, Floats]:
-        """Mean and variance of the use on some days, shape (2, days asked for, slots) each: of sessions booked on later
-        days, and of those booked on the first day. Each day's figures are a function of that day's alone."""
-        later, today = np.zeros((2, 2, len(days), self.slots.size))
+    def of(self, streams: Sequence[Stream], days: Sequence[int]) -> dict[Pool | None, Floats]:
+        """By pool, mean and variance of the use on some days; shape (2, days asked for, slots). Each day's figures are
+        a function of that day's alone."""
+        sums: dict[Pool | None, Floats] = {}
         asked = np.asarray(days)
         # one part after the other: a sum is the same whichever days are asked for
         for part in self._parts:
             stream = streams[part.stream]
+            if stream.pool not in sums:
+                sums[stream.pool] = np.zeros((2, len(days), self.slots.size))
+            mean, variance = sums[stream.pool]
             inside = (asked >= part.begins) & (asked < part.ends)
-            for sums, number, spread in ((later, stream.mean, stream.variance), (today, stream.today, stream.today)):
-                count = np.where(inside, number[asked], 0.0)[:, None]
-                sums[0] += count * part.mean
-                sums[1] += count * part.variance
-                sums[1] += np.where(inside, spread[asked], 0.0)[:, None] * part.squared
-        return later, today
+            count = np.where(inside, stream.mean[asked], 0.0)[:, None]
+            mean += count * part.mean
+            variance += count * part.variance
+            variance += np.where(inside, stream.variance[asked], 0.0)[:, None] * part.squared
+        return sums
 
     def _mixed(self, shares: Mapping[str, float], rows: Mapping[str, Row]) -> tuple[Floats, Floats, Floats]:
         """M, V and M² by slot."""

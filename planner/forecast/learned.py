@@ -8,7 +8,7 @@ from datetime import date
 import numpy as np
 
 from planner.catalogue.index import Catalogue
-from planner.forecast.model import CommonError, Stream
+from planner.forecast.model import CommonError, Pool, Stream
 from planner.forecast.outlook import Floats
 from planner.learning.curve import BAND_OF, BANDS
 from planner.learning.mix import Path
@@ -27,28 +27,42 @@ class LearnedModel:
         self._catalogue = catalogue
 
     def keep_probability(self, site: str, segment: str, first_day: date, days: int) -> Floats:
-        """See ``DemandModel``."""
-        return self._path(first_day).keep[:days].copy()
+        """See ``DemandModel``: the site's hazards and misses, times what the segment has beside them.
+
+        With a relative hazard r a booking survives the days to go with the r-th power of the site's probability.
+        """
+        path, keep = self._path(first_day), self._state.learned.keep
+        weekday = (first_day.weekday() + np.arange(days)) % 7
+        survives = path.survives[:days] ** keep.loss_factors(segment)[weekday]
+        comes = 1 - np.minimum(path.missed[:days] * keep.miss_factors(segment)[weekday], 1.0)
+        result: Floats = survives * comes
+        return result
 
     def streams(self, site: str, first_day: date, days: int) -> tuple[Stream, ...]:
-        """See ``DemandModel``: one stream for each band of days to go; sessions come as in a Poisson process, and what
-        they vary beyond that is told by ``dispersion``."""
-        path = self._path(first_day)
-        mixes = self._state.learned.book.shares(self._catalogue, self._state.site, first_day.toordinal())
+        """See ``DemandModel``: the curve by band of days to go, today's bookings apart from later ones; and what each
+        protocol's series imply. Sessions of the curve come as in a Poisson process; what they vary beyond that is told
+        by ``common_error``."""
+        path, learned = self._path(first_day), self._state.learned
+        mixes = learned.book.shares(self._catalogue, self._state.site, first_day.toordinal())
         streams: list[Stream] = []
         for band in range(BANDS):
             if mixes[band]:
-                later = path.later[band, :days]
-                streams.append(Stream(mixes[band], later, later, np.where(band == BAND_OF, path.today, 0.0)[:days]))
+                later, today = path.later[band, :days], np.where(band == BAND_OF, path.today, 0.0)[:days]
+                streams += (Stream(mixes[band], later, later), Stream(mixes[band], today, today, "new"))
+        for protocol in learned.series.protocols():
+            implied = learned.series.implied(protocol, first_day, days)
+            streams.append(Stream({protocol: 1.0}, implied.mean, implied.variance, "series"))
         return tuple(streams)
 
-    def booked_today(self, first_day: date, ahead: int) -> Mapping[str, float]:
+    def booked_today(self, first_day: date, ahead: int) -> Mapping[Pool, Mapping[str, float]]:
         """See ``DemandModel``."""
-        booked = self._state.learned.running.new.get(first_day.toordinal() + ahead)
-        if not booked:
-            return {}
+        day, learned = first_day.toordinal() + ahead, self._state.learned
         keep = float(self._path(first_day).keep[ahead])
-        return {profile: number * keep for profile, number in booked.items()}
+        booked: dict[Pool, Mapping[str, int]] = {
+            "new": learned.running.new.get(day, {}),
+            "series": learned.continued.on(day),
+        }
+        return {pool: {name: n * keep for name, n in found.items()} for pool, found in booked.items() if found}
 
     def common_error(self, first_day: date, days: int) -> CommonError | None:
         """See ``DemandModel``."""

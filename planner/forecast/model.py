@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from typing import NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from planner.forecast.outlook import Floats
+
+Pool = Literal["new", "series"]
+"""Where sessions that were expected to be booked on the first day are found when they were: among those newly booked,
+or among those that continue a known series."""
+POOLS: Final[tuple[Pool, ...]] = ("new", "series")
 
 
 class Stream(NamedTuple):
@@ -15,12 +20,11 @@ class Stream(NamedTuple):
     mix: dict[str, float]
     """Protocol → its share; adds up to 1."""
     mean: Floats
-    """Sessions that will be booked on later days and take place."""
+    """Sessions that will be booked and take place, as seen in the first day's morning."""
     variance: Floats
     """Of their number, as far as days are independent of one another."""
-    today: Floats
-    """Sessions that will be booked on the first day itself and take place, as seen in its morning; their number varies
-    as a Poisson one."""
+    pool: Pool | None = None
+    """What was booked today of this pool is no longer to come; None: these are booked on later days."""
 
 
 class CommonError(NamedTuple):
@@ -45,9 +49,9 @@ class DemandModel(Protocol):
         """What is still to be booked."""
         ...
 
-    def booked_today(self, first_day: date, ahead: int) -> Mapping[str, float]:
-        """Profile → sessions of the day so many days ahead that were newly booked on ``first_day`` and are expected to
-        take place: what was expected of ``Stream.today`` and is there now need not be expected once more."""
+    def booked_today(self, first_day: date, ahead: int) -> Mapping[Pool, Mapping[str, float]]:
+        """Pool → profile → sessions of the day so many days ahead that were booked on ``first_day`` and are expected to
+        take place."""
         ...
 
     def common_error(self, first_day: date, days: int) -> CommonError | None:

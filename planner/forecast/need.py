@@ -134,24 +134,27 @@ class SiteNeed:
         """Mean and variance of the use still to be booked, shape (2, days, slots of ``_coming``). Of what was expected
         to be booked today, item by item, that which was is no longer to come."""
         today = date.fromordinal(self._first)
-        later, now = self._coming.of(self._streams(today), days)
+        pools = self._coming.of(self._streams(today), days)
         for number, ahead in enumerate(days):
-            booked = self._model.booked_today(today, ahead)
-            if not booked:
-                continue
-            seen = np.zeros(len(self._rows.slots))
-            for profile, sessions in sorted(booked.items()):
-                known = self._state.profiles.get(profile)
-                if known is not None:
-                    row = self._rows.of(known)
-                    if seen.size < len(self._rows.slots):
-                        seen = np.pad(seen, (0, len(self._rows.slots) - seen.size))
-                    seen[row.slots] += sessions * row.mean
-            expected = now[0, number]
-            left = np.maximum(expected - seen[self._coming.slots], 0.0)
-            now[:, number] *= np.divide(left, expected, out=np.zeros_like(left), where=expected > 0)
-        total: Floats = later + now
+            for pool, booked in self._model.booked_today(today, ahead).items():
+                if pool in pools:
+                    expected = pools[pool][0, number]
+                    left = np.maximum(expected - self._use_of(booked)[self._coming.slots], 0.0)
+                    pools[pool][:, number] *= np.divide(left, expected, out=np.zeros_like(left), where=expected > 0)
+        total: Floats = sum(pools.values(), np.zeros((2, len(days), self._coming.slots.size)))
         return total
+
+    def _use_of(self, sessions: Mapping[str, float]) -> Floats:
+        """Expected use of some sessions, by profile, of each slot. A profile of which no booking is left has none."""
+        rows = [
+            (self._rows.of(self._state.profiles[profile]), number)
+            for profile, number in sorted(sessions.items())
+            if profile in self._state.profiles
+        ]
+        use = np.zeros(len(self._rows.slots))
+        for row, number in rows:
+            use[row.slots] += number * row.mean
+        return use
 
     def _streams(self, today: date) -> tuple[Stream, ...]:
         return self._model.streams(self._state.site, today, self._days)

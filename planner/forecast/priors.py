@@ -9,7 +9,7 @@ import numpy as np
 
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import WEEKDAYS, ByDaysToGo
-from planner.forecast.model import CommonError, Stream
+from planner.forecast.model import CommonError, Pool, Stream
 from planner.forecast.outlook import Floats
 
 
@@ -30,7 +30,7 @@ class PriorModel:
         """See ``DemandModel``. Days to go below the policy's first step have the value of that step."""
         return _steps(self._catalogue.policy_of(site).keep_probability, np.arange(days, dtype=np.float64))
 
-    def booked_today(self, first_day: date, ahead: int) -> Mapping[str, float]:
+    def booked_today(self, first_day: date, ahead: int) -> Mapping[Pool, Mapping[str, float]]:
         """See ``DemandModel``: the priors do not tell when sessions are booked."""
         return {}
 
@@ -52,7 +52,7 @@ class PriorModel:
                 expected[index] = 0.0
         mean = expected * self._still_to_come(site, days)
         variance = mean * float(self._catalogue.policy_of(site).dispersion)
-        return Stream({protocol: 1.0}, mean, variance, np.zeros(days))
+        return Stream({protocol: 1.0}, mean, variance)
 
     def _week(self, site: str, protocol: str) -> Floats:
         """Sessions expected by weekday; shape (7,)."""

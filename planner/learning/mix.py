@@ -68,7 +68,14 @@ class Path(NamedTuple):
     later: Floats
     """Sessions booked on later days that take place; shape (bands, H)."""
     today: Floats
-    hazard: Floats
+    missed: Floats
+    """Probability that a session still booked on its day is missed."""
+
+    @property
+    def survives(self) -> Floats:
+        """Probability that a booked session is still booked on its day."""
+        result: Floats = self.keep / np.maximum(1 - self.missed, 1e-9)
+        return result
 
     @property
     def to_come(self) -> Floats:
@@ -119,7 +126,7 @@ class Mix:
             keep=(weights * paths.keep[_HALF_LIFE]).sum(axis=0),
             later=later,
             today=(factor * paths.today[_HALF_LIFE]).sum(axis=0),
-            hazard=(weights * paths.hazard[_HALF_LIFE]).sum(axis=0),
+            missed=(weights * paths.missed[_HALF_LIFE][:, None]).sum(axis=0),
         )
 
     def dispersion(self, dispersion: float, volume: Floats, *, total: bool) -> Floats:

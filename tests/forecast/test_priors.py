@@ -22,7 +22,7 @@ def test_sessions_to_come_are_the_share_not_yet_booked_of_what_the_weekday_expec
     np.testing.assert_allclose(sessions.mean, expected)
     np.testing.assert_allclose(sessions.variance, np.array(expected) * 1.5)
     assert sessions.mix == {"infusion": 1.0}
-    assert not sessions.today.any()
+    assert sessions.pool is None
 
 
 def test_days_count_from_the_first_day() -> None:

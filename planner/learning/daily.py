@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Final
 
 import numpy as np
 
 from planner.catalogue.index import Catalogue
 from planner.forecast.outlook import Floats
-from planner.learning import daily_use, lateness
+from planner.learning import daily_use, lateness, scoring
+from planner.learning.series_day import close_series
 from planner.messages import HORIZON_DAYS
 from planner.site.state import SiteState
 from planner.site.touched import Touched
@@ -21,13 +23,15 @@ def close_day(state: SiteState, catalogue: Catalogue, touched: Touched) -> None:
     """
     if state.site not in catalogue.sites:
         return
-    _close_book(state, catalogue)
     learned = state.learned
+    close_series(state, catalogue)
+    _close_book(state, catalogue)
     hazard = learned.book.path(catalogue, state.site, learned.book.today).hazard
     learned.keep.close_day(learned.losses, state.demand, state.today, hazard)
+    scoring.close_day(state, catalogue, touched)
     daily_use.close_day(state, catalogue, touched)
     lateness.close_day(state, catalogue, touched)
-    touched.learned.update(("book", "running", "keep", "losses"))
+    touched.learned.update(("book", "running", "keep", "losses", "series", "continued"))
 
 
 SETTLE_DAYS: Final = 3
@@ -44,7 +48,11 @@ def _close_book(state: SiteState, catalogue: Catalogue) -> None:
         running.whole = False
         running.settled = today - 1
     on_book = np.array([len(state.by_day.get(today + ahead, ())) for ahead in range(HORIZON_DAYS + 1)], np.float64)
+    series = state.learned.series
+    first = date.fromordinal(today + 1)
     more: Floats = np.zeros(HORIZON_DAYS)
+    for protocol in series.protocols():
+        more += series.implied(protocol, first, HORIZON_DAYS).mean
     book.close(catalogue, state.site, running, on_book=on_book, settled=_settled(state), more=more)
 
 

@@ -12,6 +12,7 @@ from planner.learning.other import Other
 from planner.learning.part import Part
 from planner.learning.running import Running
 from planner.learning.scores import Scores
+from planner.learning.series import Continued, Series
 from planner.learning.use import Use
 from planner.learning.using import Using
 
@@ -24,6 +25,8 @@ class Learned:
     running: Running = field(default_factory=Running)
     keep: Keep = field(default_factory=Keep)
     losses: Losses = field(default_factory=Losses)
+    series: Series = field(default_factory=Series)
+    continued: Continued = field(default_factory=Continued)
     lateness: Lateness = field(default_factory=Lateness)
     scores: Scores = field(default_factory=Scores)
     using: Using = field(default_factory=Using)

@@ -72,22 +72,29 @@ class Truth:
         shares: Floats = np.divide(kept, total, out=np.full(total.shape, np.nan), where=total > 1e-9)
         return shares
 
-    def total_quantiles(
-        self, origin: int, leads: Sequence[int], probabilities: Sequence[float], *, draws: int = 1_000, seed: int = 0
-    ) -> Floats:
-        """(leads, probabilities): quantiles of the sessions of days origin + 1 … origin + lead, by Monte Carlo.
+    def totals(self, origin: int, leads: Sequence[int], *, draws: int = 1_000, seed: int = 0) -> Ints:
+        """(draws, leads): sessions of days origin + 1 … origin + lead, by Monte Carlo.
 
         Given the book at the end of day ``origin`` and the truth's parameters, with level shifts to come; shocks of
         days to come are drawn anew, those of session days given what is booked for them so far.
+
+        Raises:
+            ValueError: the origin and its longest lead are not days of the book.
         """
         rng = default_rng(seed)
         most = max(leads)
         if not 0 <= origin < self.spec.days - most:
             raise ValueError(f"origin: found {origin}; expected 0 … {self.spec.days - most - 1} for leads to {most}")
-        totals = self._booked(origin, most, draws, rng) + self._to_come(origin, most, draws, rng)
-        cumulative = totals.cumsum(axis=1)
-        chosen = cumulative[:, [lead - 1 for lead in leads]]
-        quantiles: Floats = np.quantile(chosen, probabilities, axis=0, method="inverted_cdf").T
+        by_day = self._booked(origin, most, draws, rng) + self._to_come(origin, most, draws, rng)
+        drawn: Ints = by_day.cumsum(axis=1)[:, [lead - 1 for lead in leads]]
+        return drawn
+
+    def total_quantiles(
+        self, origin: int, leads: Sequence[int], probabilities: Sequence[float], *, draws: int = 1_000, seed: int = 0
+    ) -> Floats:
+        """(leads, probabilities): quantiles of ``totals``."""
+        drawn = self.totals(origin, leads, draws=draws, seed=seed)
+        quantiles: Floats = np.quantile(drawn, probabilities, axis=0, method="inverted_cdf").T
         return quantiles
 
     # --- Monte Carlo ---

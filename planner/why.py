@@ -10,6 +10,7 @@ import numpy as np
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import Item
 from planner.explain.demand import Demand
+from planner.explain.learned import learned_figures
 from planner.explain.model import Dates, Decision, Explanation, Figure, NeedTotals
 from planner.explain.supply import lot_lines, open_lines, order_lines, supply_parts
 from planner.explain.verdicts import verdicts
@@ -81,6 +82,8 @@ def explain(
         need=_need(view.plan, outlook, row, through),
         bookings=demand.contributions(through + 1),
         to_come=demand.to_come(through + 1),
+        unexplained=demand.unexplained(through + 1),
+        learned=learned_figures(state, catalogue, entry),
         other_alerts=tuple(a for a in alerts if a is not alert),
     )
 
@@ -117,6 +120,7 @@ def _with_item(outlook: Outlook, item: str) -> Outlook:
             to_come_mean=below(need.to_come_mean),
             to_come_variance=below(need.to_come_variance),
             unsettled=None if need.unsettled is None else np.append(need.unsettled, 0.0),
+            other_mean=None if need.other_mean is None else below(need.other_mean),
         ),
         supply=below(outlook.supply),
         cumulative_mean=below(outlook.cumulative_mean),

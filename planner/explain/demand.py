@@ -34,7 +34,9 @@ class Demand:
         self._booked = self._sessions()
         self._coming = self._to_come()
         self._factor = self._containers_per_unit(outlook.need.firm_mean[row])
-        self._share_to_come = self._containers_to_come(outlook.need.to_come_mean[row])
+        other = outlook.need.other_mean
+        self._other = np.zeros(self._days) if other is None else other[row]
+        self._share_to_come = self._containers_to_come(np.maximum(outlook.need.to_come_mean[row] - self._other, 0.0))
 
     def contributions(self, days: int) -> tuple[Contribution, ...]:
         """Booked sessions of the first ``days`` days, by start; their ``expected`` add up to the firm mean."""
@@ -45,7 +47,7 @@ class Demand:
         )
 
     def to_come(self, days: int) -> tuple[ToComePart, ...]:
-        """Sessions not yet booked, by protocol; their ``expected`` add up to the to-come mean."""
+        """Sessions not yet booked, by protocol; their ``expected`` and ``unexplained`` add up to the to-come mean."""
         return tuple(
             ToComePart(
                 protocol=protocol,
@@ -55,6 +57,10 @@ class Demand:
             for protocol, (sessions, mean) in self._coming.items()
             if mean[:days].any()
         )
+
+    def unexplained(self, days: int) -> float:
+        """Containers that no booking will explain, on the first ``days`` days."""
+        return float(self._other[:days].sum())
 
     # --- booked -------------------------------------------------------------------------------------------
 
@@ -141,10 +147,10 @@ class Demand:
         return {protocol: (sessions[protocol], use[protocol]) for protocol in sorted(sessions)}
 
     def _containers_per_unit(self, firm: Floats) -> Floats:
-        """Containers for each unit counted, by day: 1, but for a multi-dose item what a mL of the day takes, the
-        rests discarded among them."""
+        """Containers for each unit that sessions are expected to use, by day: what the site has learned of it; for a
+        multi-dose item what a mL of the day takes, the rests discarded among them."""
         if self._item.counted_in == "containers":
-            return np.ones(self._days)
+            return np.full(self._days, self._state.learned.use.mean_factor(self._item.id))
         volume = np.zeros(self._days)
         for _, entry, probability in self._booked:
             mean = float(self._state.profiles[entry.profile].items[self._item.id].mean)

@@ -19,6 +19,18 @@ class Figure(Model):
     """``policy standard``, ``supplier acme``, ``item magnesium-vial``, ``site north``."""
 
 
+class LearnedFigure(Model):
+    """A parameter that the site's own log has changed."""
+
+    name: str
+    value: float
+    prior: float
+    """What is believed where nothing is learned."""
+    unit: str = ""
+    words: str
+    """One sentence: what it is, and what it was learned from."""
+
+
 class Dates(Model):
     """The chances to order, and what each would still reach."""
 
@@ -169,4 +181,7 @@ class Explanation(Model):
     need: NeedTotals
     bookings: tuple[Contribution, ...]
     to_come: tuple[ToComePart, ...]
+    unexplained: float
+    """Containers in the need through the same day that no booking, present or to come, explains."""
+    learned: tuple[LearnedFigure, ...]
     other_alerts: tuple[Alert, ...] = ()

@@ -47,6 +47,8 @@ class Layout:
     container_ml: Floats
     """Content of a container by item; 1 where the item is counted in containers."""
     pooled: tuple[Pooled, ...]
+    adds_to: tuple[tuple[tuple[int, float], ...], ...]
+    """Of each item, the totals (position, amount in a container) that it adds to."""
     keys: tuple[Key, ...]
     picked_keys: Picked
     units: tuple[str, ...]
@@ -63,16 +65,15 @@ def lay_out(items: tuple[str, ...], site: str, catalogue: Catalogue, rows: Rows)
     keys.append(SESSIONS)
     position = {key: index for index, key in enumerate(keys)}
     contents = {component: rows.content(component) for component in components}
-    pooled = [
-        Pooled(
-            row,
-            entity,
-            _pick(rows, [("uses", entity.id)]),
-            (
-                (position["group", entity.group], 1.0),
-                (position["component", entity.component], contents[entity.component].amounts[entity.id]),
-            ),
+    adds_to = [
+        (
+            (position["group", entity.group], 1.0),
+            (position["component", entity.component], contents[entity.component].amounts[entity.id]),
         )
+        for entity in entities
+    ]
+    pooled = [
+        Pooled(row, entity, _pick(rows, [("uses", entity.id)]), adds_to[row])
         for row, entity in enumerate(entities)
         if entity.counted_in == "mL"
     ]
@@ -82,6 +83,7 @@ def lay_out(items: tuple[str, ...], site: str, catalogue: Catalogue, rows: Rows)
         picked=_pick(rows, [("item", item) for item in items]),
         container_ml=np.array([float(e.content.value) if e.counted_in == "mL" else 1.0 for e in entities]),
         pooled=tuple(pooled),
+        adds_to=tuple(adds_to),
         keys=tuple(keys),
         picked_keys=_pick(rows, keys),
         units=("containers",) * len(groups) + tuple(contents[c].unit for c in components) + ("sessions",),

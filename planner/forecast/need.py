@@ -5,6 +5,7 @@ an item with mean m and variance v. Over the n bookings of a segment and profile
 
     firm mean = Σ n p m    firm variance = Σ n (p (v + m²) − p² m²) = Σ n p v + Σ n p (1 − p) m²    lost = Σ n (1 − p) m
 
+m and v are as the site has learned them (``planner.learning.use``): what the protocol says, times the item's factors.
 Sessions still to come are compound sums (``planner.forecast.coming``). All that takes sessions as independent of one
 another; beside it the demand model tells the relative variance κ of the error that sessions share, of which an item
 has the part that goes with what is open about it:
@@ -34,6 +35,8 @@ from planner.forecast.model import CommonError, DemandModel, Stream
 from planner.forecast.multidose import Volume, containers
 from planner.forecast.outlook import Floats, Need, Totals
 from planner.forecast.rows import Row, Rows
+from planner.forecast.unexplained import add_unexplained, open_days
+from planner.learning.other import Expected
 from planner.messages import HORIZON_DAYS, AlertState
 from planner.site.bookings import SETTLE_DAYS
 from planner.site.state import Segment, SiteState
@@ -72,6 +75,7 @@ class SiteNeed:
         self._moments: Floats = np.zeros((5, days, _FIRST_SLOTS))
         self._mentioned: npt.NDArray[np.bool_] = np.zeros((days + 1, _FIRST_SLOTS), dtype=np.bool_)  # last: unsettled
         self._unsettled: Floats = np.zeros(0)
+        self._unexplained: dict[str, Expected] = {}
 
     def touch(self, day: int) -> None:
         """The counts of a day (ordinal) have changed; of any day, in the horizon or not."""
@@ -88,6 +92,9 @@ class SiteNeed:
             self._first = today.toordinal()
             self._keep.clear()
             self._rows.prune(self._state.profiles)
+            learned = self._state.learned
+            self._rows.scale(learned.use.changed())
+            self._unexplained = {item: learned.other.expected(item) for item in sorted(learned.other.items)}
             self._moments[:] = 0.0
             self._mentioned[:] = False
             self._axis_from = None
@@ -246,6 +253,7 @@ class SiteNeed:
             if order.status == "open":
                 others.update(order.lines)
         others.update(alert.item for alert in state.alerts.values() if alert.state is not AlertState.RESOLVED)
+        others.update(self._unexplained)
         mentioned = np.logical_or.reduce(self._mentioned, axis=0)
         source = (mentioned.tobytes(), frozenset(others))
         if source != self._axis_from:
@@ -276,6 +284,8 @@ class SiteNeed:
                 totals[1::2, position] += counted[1::2] * (amount * amount)
         common = self._model.common_error(today, self._days)
         variance, total_variance = (_with_common(moments, common) for moments in (arrays, totals))
+        is_open = open_days(self._catalogue.sites[self._state.site].closed_on, today, self._days)
+        other = add_unexplained(self._unexplained, is_open, layout, (arrays, variance), (totals, total_variance))
         return Need(
             first_day=today,
             items=items,
@@ -295,6 +305,7 @@ class SiteNeed:
                 cumulative_variance=total_variance,
             ),
             unsettled=self._unsettled_of(layout),
+            other_mean=other,
         )
 
     def _containers(self, pooled: Pooled, volume: Floats) -> Floats:

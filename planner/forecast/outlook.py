@@ -81,6 +81,8 @@ class Need:
     totals: Totals | None = None
     unsettled: Floats | None = None
     """Containers that sessions of the last days, whose end has not been told, are expected to have used; (items,)."""
+    other_mean: Floats | None = None
+    """Of ``to_come_mean``, what no booking explains; shape (items, days); None: nothing."""
 
     @property
     def sessions(self) -> Sessions | None:

@@ -2,7 +2,8 @@
 
 Everything that a forecast adds up over sessions has a slot. The moments of a session's groups and components are
 summed within the session first (given that it takes place, its items' uses are taken as independent), so that the
-variance that comes from the session's taking place at all is counted on the sum.
+variance that comes from the session's taking place at all is counted on the sum. What a site has learned of an item's
+use scales its moments before anything is summed, so that groups and components carry it as well.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from planner.catalogue.amounts import containers_per
 from planner.catalogue.index import Catalogue
 from planner.forecast.outlook import SESSIONS, Floats
-from planner.site.state import Profile
+from planner.site.state import Moments, Profile
 from planner.units import Unit, UnitError
 
 Slot = tuple[Literal["item", "uses", "group", "component", "sessions"], str]
@@ -45,6 +46,8 @@ class Rows:
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
         self._rows: dict[str, Row] = {}
+        self._made_of: dict[str, dict[str, Moments]] = {}
+        self._factors: dict[str, tuple[float, float, float]] = {}
         self._slot_arrays: dict[tuple[int, ...], npt.NDArray[np.intp]] = {}
         self._content: dict[str, Content] = {}
         self._items_of: dict[str, list[str]] = {}
@@ -61,13 +64,26 @@ class Rows:
         row = self._rows.get(profile.id)
         if row is None:
             row = self._rows[profile.id] = self._row(profile)
+            self._made_of[profile.id] = profile.items
         return row
+
+    def scale(self, factors: dict[str, tuple[float, float, float]]) -> None:
+        """What sessions use is from now on (f, g, a): mean × f, variance × g + mean × a, for the items named.
+
+        Rows that this changes are forgotten, and made again when they are asked for.
+        """
+        before, self._factors = self._factors, factors
+        changed = {item for item in before.keys() | factors if before.get(item) != factors.get(item)}
+        if changed:
+            for key in [key for key, items in self._made_of.items() if not changed.isdisjoint(items)]:
+                del self._rows[key], self._made_of[key]
 
     def prune(self, live: Iterable[str]) -> None:
         """Forget rows of other profiles than ``live``, when they are the greater part."""
         live = set(live)
         if len(self._rows) > 2 * len(live) + _PRUNE_BEYOND:
             self._rows = {key: row for key, row in self._rows.items() if key in live}
+            self._made_of = {key: items for key, items in self._made_of.items() if key in live}
 
     def content(self, component: str) -> Content:
         """How the component's total is counted: the first unit that all its items' contents can be told in.
@@ -102,6 +118,9 @@ class Rows:
             if item is None:
                 continue
             mean, variance = float(profile.items[item_id].mean), float(profile.items[item_id].variance)
+            if item_id in self._factors:
+                on_mean, on_variance, added = self._factors[item_id]
+                mean, variance = mean * on_mean, variance * on_variance + mean * added
             add(("item", item_id), mean, variance)
             if item.counted_in == "mL":
                 # P(any use) ≥ E[X]² / E[X²] (Cauchy–Schwarz), with equality where the dose, if given, is fixed

@@ -131,16 +131,14 @@ class Use:
         at = [self._at.get(item, -1) for item in items]
         return Factors(*(values[at] for values in known))
 
-    def changed(self, items: Iterable[str]) -> dict[str, tuple[float, float, float]]:
-        """Those of ``items`` whose factors are not 1, 1 and 0."""
-        found: dict[str, tuple[float, float, float]] = {}
+    def changed(self) -> dict[str, tuple[float, float, float]]:
+        """Items whose factors are not 1, 1 and 0 → those."""
         known = self._all()
-        for item in items:
-            at = self._at.get(item, -1)
-            factors = float(known.mean[at]), float(known.variance[at]), float(known.added[at])
-            if factors != (1.0, 1.0, 0.0):
-                found[item] = factors
-        return found
+        differs = (known.mean != 1.0) | (known.variance != 1.0) | (known.added != 0.0)
+        return {
+            self.items[at]: (float(known.mean[at]), float(known.variance[at]), float(known.added[at]))
+            for at in np.flatnonzero(differs).tolist()
+        }
 
     def uses(self, item: str) -> bool:
         """Whether sessions are expected to use an item, or were lately."""

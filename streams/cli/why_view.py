@@ -82,6 +82,10 @@ def _figures(found: Explanation) -> None:
             value = number(figure.value, 3) if isinstance(figure.value, float) else figure.value
             policy.add_row(cell(figure.name), cell(f"{value} {figure.unit}".strip()), cell(figure.source))
     show(stdout(), made, policy)
+    if found.learned:
+        show(stdout(), Text("Learned here", style="bold"))
+        for figure in found.learned:
+            show(stdout(), f"  {plain(figure.words)}")
 
 
 def _supply(found: Explanation) -> None:
@@ -127,6 +131,8 @@ def _need(found: Explanation, bookings_shown: int) -> None:
     for part in found.to_come:
         what = f"{number(part.sessions)} sessions of {part.protocol} not yet booked"
         parts.add_row(cell(what), cell(number(part.expected)), cell(""))
+    if found.unexplained:
+        parts.add_row(cell("what no booking explains"), cell(number(found.unexplained)), cell(""))
     parts.add_row(
         cell("not yet booked, together"), cell(number(need.to_come_mean)), cell(number(need.to_come_variance))
     )

@@ -194,8 +194,9 @@ class LeadAccuracy(Model):
     """Mean pinball loss over the quantiles .5 .8 .9 .95 .99."""
     relative_loss: float | None
     """``pinball`` ÷ ``realised``; absent where nothing was used."""
-    simple_pinball: float | None = None
-    """The loss of the simple method (mean of the same weekday, eight weeks); items only."""
+    simple_worse: float | None = None
+    """Mean of (loss of the simple method, the mean of the same weekday over eight weeks, − ``pinball``) ÷ the mean of
+    both, half-life 45 days; below 0 it has been better. Items only."""
     coverage: dict[str, float]
     """Share of totals at or below the quantiles "0.8" "0.9" "0.95"; a count's is above that by nature."""
     spread_factor: float

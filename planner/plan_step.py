@@ -51,7 +51,7 @@ from planner.events.orders import (
 from planner.events.stock import STOCK_EVENTS, StockEvent
 from planner.explain.model import Explanation
 from planner.forecast.outlook import Outlook
-from planner.messages import OutcomeStatus
+from planner.messages import AlertKind, OutcomeStatus
 from planner.plan.apply import apply_requirement
 from planner.plan.event_clock import EventClock
 from planner.plan.gauges import gauges_of
@@ -310,7 +310,8 @@ class PlanStep:
         effects.writes[published.entry] = published.message.value
         effects.messages.append(published.message)
         effects.counts["alerts"] += 1
-        planned.touched.item(alert.item, action.event_id)
+        if alert.kind is not AlertKind.FORECAST_DRIFT:
+            planned.touched.item(alert.item, action.event_id)
 
     # --- time and catalogue -------------------------------------------------------------------------------
 
@@ -436,6 +437,8 @@ class PlanStep:
             effects.writes[published.entry] = published.message.value
             effects.messages.append(published.message)
             effects.counts[published.message.topic] += 1
+        if planned.touched.learned:
+            self._written[site] = None  # the morning's forecasts were noted
         planned.hasten()
         if planned.wake is not None and planned.wake < self._wake:
             self._wake = planned.wake

@@ -59,6 +59,6 @@ def _lead(score: Score) -> dict[str, Any]:
         "coverage": dict(zip(("0.8", "0.9", "0.95"), covered, strict=True)),
         "spread_factor": figure(score.factor),
     }
-    if score.simple_pinball is not None:
-        body["simple_pinball"] = figure(score.simple_pinball)
+    if score.simple_worse is not None:
+        body["simple_worse"] = figure(score.simple_worse)
     return body

@@ -14,9 +14,11 @@ from planner.learning.calibration import DECAY, STRIDES
 from planner.learning.compact import TOLERANCE
 from planner.messages import QUANTILES
 
-COUNT, ERROR, LOSS, BELOW_80, BELOW_90, BELOW_95, USE, SQUARED, ADAPTED, SIMPLE_LOSS, SIMPLE_SQUARED = range(11)
-"""Rows of the sums. ``SIMPLE_LOSS`` is the simple method's loss less the planner's; ``ADAPTED`` no sum but θ."""
-ROWS: Final = 11
+COUNT, ERROR, LOSS, BELOW_80, BELOW_90, BELOW_95, USE, SQUARED, ADAPTED = range(9)
+SIMPLE_COUNT, SIMPLE_WORSE, SIMPLE_SQUARED = range(9, 12)
+"""Rows of the sums. ``SIMPLE_WORSE`` is of the simple method's loss less the planner's, ÷ the mean of both; ``ADAPTED``
+is no sum but θ."""
+ROWS: Final = 12
 MEAN, DEVIATION, FACTOR, SIMPLE_MEAN = range(4)
 """Rows of what a forecast said."""
 SAID: Final = 4
@@ -37,7 +39,7 @@ def judge(before: Floats, said: Floats, outcome: Floats, leads: Sequence[int]) -
     told, simply = ~np.isnan(said[MEAN]), ~np.isnan(said[SIMPLE_MEAN])
     mean, deviation, factor, other = np.nan_to_num(said)
     variance = _variance(mean, deviation)
-    own = simple.variances(before[SIMPLE_SQUARED], before[COUNT], variance)
+    own = simple.variances(before[SIMPLE_SQUARED], before[SIMPLE_COUNT], variance)
     both = quantiles(np.stack((mean, other)), np.stack((variance, np.where(simply, own, 0.0))), exact=False)
     levels = both[:, 0]
     missed = outcome * (1 - TOLERANCE) > levels
@@ -49,9 +51,15 @@ def judge(before: Floats, said: Floats, outcome: Floats, leads: Sequence[int]) -
     added[BELOW_80 : BELOW_95 + 1] = ~missed[_COVERED]
     added[USE] = outcome
     added[SQUARED] = factor * calibration.squared(outcome, mean, variance)
-    added[SIMPLE_LOSS] = np.where(simply, simple_loss - loss, 0.0)
+    added[SIMPLE_COUNT] = simply
+    worse = np.divide(
+        2 * (simple_loss - loss), simple_loss + loss, out=np.zeros_like(loss), where=simple_loss + loss > 0
+    )
+    added[SIMPLE_WORSE] = np.where(simply, worse, 0.0)
     added[SIMPLE_SQUARED] = np.where(simply, (outcome - other) ** 2, 0.0)
-    after = DECAY[leads][:, None] * before + added
+    decay = np.repeat(DECAY[leads][None], ROWS, axis=0)
+    decay[SIMPLE_COUNT:] = simple.DECAY[leads]
+    after = decay[:, :, None] * before + added
     allowed = survival(mean, variance, levels[_ADAPTING])
     for number, lead in enumerate(leads):
         after[ADAPTED, number] = calibration.adapt(

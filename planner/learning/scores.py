@@ -6,7 +6,7 @@ the use of a day is final (``settle``), the totals that end with it are scored. 
 ``HALF_LIFE_DAYS`` (``planner.learning.calibration``). Scored is what the planner itself said, also of an item that uses
 the simple method: so that it can be found to be better again.
 
-What is kept per series: 5 × 11 sums (220 bytes), the use of ``WINDOW_DAYS`` (112 bytes), and at most 25 forecasts that
+What is kept per series: 5 × 12 sums (240 bytes), the use of ``WINDOW_DAYS`` (112 bytes), and at most 25 forecasts that
 wait (200 bytes); with groups, sessions and names less than 60 KB for 66 items.
 """
 
@@ -49,7 +49,8 @@ class Score(NamedTuple):
     """Mean of outcome − mean forecast."""
     pinball: float
     """Mean pinball loss over ``QUANTILES``."""
-    simple_pinball: float | None
+    simple_worse: float | None
+    """Mean of the simple method's loss less the planner's ÷ the mean of both; below 0 it has been better."""
     coverage: tuple[float, float, float]
     """Share of outcomes at or below the quantiles .8, .9 and .95."""
     factor: float
@@ -135,10 +136,10 @@ class Scores:
 
     def _choose(self) -> None:
         """Which items use the simple method from now on."""
-        ratio = simple.loss_ratio(self._sums[judging.LOSS], self._sums[judging.SIMPLE_LOSS])
-        scored = self._sums[judging.COUNT, simple.DECIDING] >= simple.SCORED_LEAST
-        better = scored & (ratio <= simple.SIMPLE_BELOW)
-        good_enough = ratio <= simple.PLANNER_FROM
+        count = self._sums[judging.SIMPLE_COUNT]
+        worse = (self._sums[judging.SIMPLE_WORSE] / np.maximum(count, 1e-9)).mean(axis=0)
+        better = (count[simple.DECIDING] >= simple.SCORED_LEAST) & (worse <= simple.SIMPLE_FROM)
+        good_enough = worse <= simple.PLANNER_FROM
         for number in np.flatnonzero(better | ~good_enough).tolist():
             if better[number]:
                 self.simple.add(self.series[number])
@@ -169,9 +170,7 @@ class Scores:
         said[judging.FACTOR][:, at] = factor
         items = [number for number in at if self.series[number].startswith("item/")]
         by_weekday = self._by_weekday()
-        if by_weekday is None:
-            said[judging.SIMPLE_MEAN][:, items] = said[judging.MEAN][:, items]
-        else:
+        if by_weekday is not None:
             running = np.cumsum(simple.daily_means(by_weekday[:, items], origin + 1, is_open), axis=0)
             said[judging.SIMPLE_MEAN][:, items] = running[np.array(LEADS) - 1]
         codes = encoded(said)
@@ -308,7 +307,7 @@ class Scores:
             n = sums[judging.COUNT]
             if n > 0:
                 means = [value / n for value in sums]
-                is_item = series.startswith("item/")
+                own = sums[judging.SIMPLE_COUNT]
                 result.append(
                     Score(
                         lead=LEADS[lead],
@@ -316,7 +315,7 @@ class Scores:
                         realised=means[judging.USE],
                         bias=means[judging.ERROR],
                         pinball=means[judging.LOSS],
-                        simple_pinball=means[judging.LOSS] + means[judging.SIMPLE_LOSS] if is_item else None,
+                        simple_worse=sums[judging.SIMPLE_WORSE] / own if own > 0 else None,
                         coverage=(means[judging.BELOW_80], means[judging.BELOW_90], means[judging.BELOW_95]),
                         factor=factors[lead],
                     )

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +27,9 @@ from planner.catalogue.model import Item
 from planner.forecast.outlook import Floats, Need, Totals
 from planner.forecast.projection import cumulative
 from planner.learning.calibration import LEADS
+from planner.learning.daily_use import realised_use
 from planner.learning.scores import SESSIONS, Scores, group_series, item_series
 from planner.learning.simple import WINDOW_DAYS
-from planner.site.bookings import SETTLE_DAYS
 from planner.site.state import SiteState
 from planner.site.touched import Touched
 from planner.units import Unit
@@ -43,7 +43,8 @@ _NOTHING = 1e-9
 
 
 def close_day(state: SiteState, catalogue: Catalogue, touched: Touched) -> None:
-    """The site's day is over, and the book has been closed: settle what is final."""
+    """The site's day is over: settle what is final. The book has been closed, and what of the use of the days that
+    it has settled is told has not been learned from yet."""
     scores, book = state.learned.scores, state.learned.book
     begins = book.history_ends - len(book.history)
     first = max(scores.settled + 1, begins, book.history_ends - WINDOW_DAYS)
@@ -56,30 +57,13 @@ def close_day(state: SiteState, catalogue: Catalogue, touched: Touched) -> None:
 def _use_of(state: SiteState, catalogue: Catalogue, day: int) -> dict[str, float]:
     """Containers used on a settled day, by series of items and groups."""
     result: dict[str, float] = {}
-    for item_id, amount in _used_on(state, catalogue, day).items():
+    for item_id, amount in realised_use(state, catalogue, day).items():
         item = catalogue.items.get(item_id)
         if item is not None:
             result[item_series(item_id)] = amount
             group = group_series(item.group)
             result[group] = result.get(group, 0.0) + amount
     return result
-
-
-def _used_on(state: SiteState, catalogue: Catalogue, day: int) -> dict[str, float]:
-    """Containers that the sessions of a day used, by item."""
-    used: dict[str, float] = {}
-    for told in range(day, day + SETTLE_DAYS + 1):
-        for booking_id in sorted(state.resting.get(told, ())):
-            entry = state.bookings[booking_id]
-            if entry.status != "used" or not entry.profile:
-                continue
-            start = datetime.fromtimestamp(entry.start_s, UTC)
-            if catalogue.site_day(state.site, start).toordinal() == day:
-                for item_id, moments in state.profiles[entry.profile].items.items():
-                    item = catalogue.items.get(item_id)
-                    size = float(item.content.value) if item is not None and item.counted_in == "mL" else 1.0
-                    used[item_id] = used.get(item_id, 0.0) + float(moments.mean) / size
-    return used
 
 
 def note(state: SiteState, catalogue: Catalogue, need: Need, touched: Touched) -> None:
@@ -164,7 +148,7 @@ def _simply(state: SiteState, catalogue: Catalogue, need: Need, rows: Sequence[i
         return need
     mean, spread = found
     today = need.first_day.toordinal()
-    used = _used_on(state, catalogue, today)
+    used = realised_use(state, catalogue, today)
     certain = np.zeros_like(mean)
     certain[:, 0] = [_arrived(state, catalogue, item, today) for item in items]
     mean[:, 0] -= [used.get(item, 0.0) for item in items]

@@ -3,11 +3,12 @@
 A day's use of an item is forecast by the mean of the same weekday over ``WINDOW_DAYS`` (days on which the site was
 closed, and nothing was used, left out; on days on which it will be closed nothing is expected), a total by the sum of
 its days. Its variance is the mean squared error of its own past totals of that lead, the planner's variance being worth
-``PRIOR_WEIGHT`` of them. Until two weeks of use are known it says what the planner says.
+``PRIOR_WEIGHT`` of them. Until two weeks of use are known it says nothing, and is not scored.
 
-Its quantiles are of the same family of distributions as the planner's, and are scored by the same pinball loss. An
-item uses it when its loss has been at most ``SIMPLE_BELOW`` of the planner's (mean over the leads of the ratio of the
-decayed losses), until that ratio is above ``PLANNER_FROM`` again.
+Its quantiles are of the same family of distributions as the planner's, and are scored by the same pinball loss.
+Compared is its loss less the planner's ÷ the mean of both, origin by origin: no day on which either was far off,
+however far, decides for months. An item uses it when the mean of that, over origins (half-life ``HALF_LIFE_DAYS``) and
+leads, is at most ``SIMPLE_FROM``, and no longer when it is above ``PLANNER_FROM``.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ import numpy as np
 import numpy.typing as npt
 
 from planner.forecast.outlook import Floats
-from planner.learning.calibration import HORIZON_DAYS, LEADS, by_day
+from planner.learning.calibration import HORIZON_DAYS, LEADS, STRIDES, by_day
 
 WINDOW_DAYS: Final = 56
 KNOWN_LEAST_DAYS: Final = 14
 PRIOR_WEIGHT: Final = 5.0
-SIMPLE_BELOW: Final = 0.90
-PLANNER_FROM: Final = 0.98
+SIMPLE_FROM: Final = -0.10
+PLANNER_FROM: Final = -0.02
+HALF_LIFE_DAYS: Final = 45
+DECAY: Final = 0.5 ** (np.array(STRIDES) / HALF_LIFE_DAYS)
+"""By lead, for each origin scored."""
 SCORED_LEAST: Final = 8.0
 """Origins scored at a lead of 14 days (every fourth day is one: some 50 days) before an item may use it."""
 DECIDING: Final = LEADS.index(14)
@@ -83,17 +87,4 @@ def variance_by_day(of_leads: Floats, days: int) -> Floats:
     slope = np.clip(np.log(safe[-1] / safe[-2]) / np.log(LEADS[-1] / LEADS[-2]), 1.0, 2.0)
     beyond = np.maximum(np.arange(1, inside.shape[1] + 1) / LEADS[-1], 1.0)
     result: Floats = np.maximum.accumulate(inside * beyond ** slope[:, None], axis=1)
-    return result
-
-
-def loss_ratio(planner: Floats, difference: Floats) -> Floats:
-    """Loss of the simple method ÷ the planner's, mean over leads; shape (series,).
-
-    Args:
-        planner: decayed sums of its pinball loss; difference: of the simple method's less the planner's; both of
-            shape (leads, series).
-    """
-    some = planner > 0
-    ratio = np.divide(planner + difference, planner, out=np.ones_like(planner), where=some)
-    result: Floats = ratio.mean(axis=0)
     return result

@@ -9,12 +9,15 @@ from typing import NamedTuple
 from planner.catalogue.index import Catalogue
 from planner.forecast.learned import LearnedModel
 from planner.forecast.need import SiteNeed
-from planner.forecast.outlook import SESSIONS, Key, Outlook
+from planner.forecast.outlook import SESSIONS, Key, Need, Outlook
 from planner.forecast.projection import project
 from planner.forecast.publish import forecast_messages, keys_of
+from planner.learning import scoring
+from planner.learning.accuracy import accuracy_messages, withdrawn
 from planner.messages import Alert, Proposal
 from planner.reorder.alerts import key_of, review
 from planner.reorder.calendar import valid_until
+from planner.reorder.drift import review_drift
 from planner.reorder.proposals import proposal_key, propose
 from planner.site.daily import Passed, next_discard, pass_time
 from planner.site.state import SiteState
@@ -53,6 +56,9 @@ class PlannedSite:
         "_due_all",
         "_need",
         "_outlook",
+        "_plain",
+        "_scored",
+        "_scored_through",
         "_stale",
         "catalogue",
         "known",
@@ -76,6 +82,9 @@ class PlannedSite:
         """Whether the catalogue has the site. One that it has not is kept, and not planned."""
         self._need = SiteNeed(self.state, catalogue, LearnedModel(self.state, catalogue)) if self.known else None
         self._outlook: Outlook | None = None
+        self._plain: Need | None = None  # the outlook's need, as the demand model has it
+        self._scored: frozenset[str] = frozenset()
+        self._scored_through = 0  # the last settled day that published scores hold
         self._stale = True
         self._due_all = self.known
         self.touched.all_items = True
@@ -131,7 +140,9 @@ class PlannedSite:
                 self._need.touch(day)
             touched.days.clear()
             self._stale = False
-            self._outlook = project(self.state, self.catalogue, self._need.refresh(today), now)
+            self._plain = self._need.refresh(today)
+            corrected = scoring.corrected(self.state, self.catalogue, self._plain)
+            self._outlook = project(self.state, self.catalogue, corrected, now)
             if before is not None and before.need.items != self._outlook.need.items:
                 # an item that nothing mentions any more: its forecast is withdrawn
                 gone = set(before.need.items) - set(self._outlook.need.items)
@@ -143,6 +154,8 @@ class PlannedSite:
     def review(self, now: datetime) -> Iterator[Published]:
         """Bring alerts and proposals up to date with all that was touched; the new revisions."""
         outlook = self.look(now)
+        if self._plain is not None:
+            scoring.note(self.state, self.catalogue, self._plain, self.touched)
         causes = self.touched.causes()
         items = None if self.touched.all_items else causes.keys()
         named = {item: cause for item, cause in causes.items() if cause is not None}
@@ -152,6 +165,7 @@ class PlannedSite:
         alerts = review(self.state, self.catalogue, outlook, now, named, items)
         proposals = propose(self.state, self.catalogue, outlook, now)
         if items is None:
+            alerts += review_drift(self.state, self.catalogue, now, self.touched.cause)
             self._due_all = True
         else:
             self._due |= keys_of(self.catalogue, items)
@@ -184,11 +198,11 @@ class PlannedSite:
 
     @property
     def has_due(self) -> bool:
-        """Whether forecasts wait to be published."""
+        """Whether forecasts, or how good they have been, wait to be published."""
         return self.known and (self._due_all or bool(self._due))
 
     def take_due(self, now: datetime) -> list[Message]:
-        """The forecasts that wait, of the newest state."""
+        """The forecasts that wait, of the newest state; and once a day how good they have been."""
         outlook = self.look(now)
         messages: list[Message] = []
         if self._due_all:
@@ -201,4 +215,13 @@ class PlannedSite:
             messages += forecast_messages(self.state, self.catalogue, outlook, now, others)
         self._due = set()
         self._due_all = False
+        messages += self._accuracy(now)
         return messages
+
+    def _accuracy(self, now: datetime) -> list[Message]:
+        scores = self.state.learned.scores
+        if self._scored_through == scores.settled:
+            return []
+        self._scored_through = scores.settled
+        gone, self._scored = self._scored - set(scores.series), frozenset(scores.series)
+        return [*accuracy_messages(self.state.site, scores, now), *withdrawn(self.state.site, gone)]

@@ -35,7 +35,7 @@ lead     days of the total that was forecast
 scored   forecasts scored; older ones count for less, half after 90 days
 bias     mean of what it came to − mean forecast, and as a share of what it came to
 loss     mean pinball loss over the quantiles .5 .8 .9 .95 .99 ÷ what it came to
-simple   the loss of the mean of the same weekday over eight weeks ÷ the planner's; below 1 it was better
+simple   how much greater the loss of a simple method was, the mean of the same weekday over eight weeks
 ≤ 80 %   share of totals at or below what is not exceeded in 80 % of the cases; of a count more, by nature
 spread   what past errors multiply the forecast's variance by
 """,
@@ -105,8 +105,7 @@ _COLUMNS = ("lead", "scored", "came to", "bias", "", "loss", "simple", "≤ 80 %
 
 
 def _cells(lead: LeadAccuracy) -> list[Text]:
-    simple = lead.simple_pinball
-    of_simple = None if simple is None or not lead.pinball else simple / lead.pinball
+    simple = lead.simple_worse
     return [
         cell(f"{lead.lead_days} d"),
         cell(number(lead.n)),
@@ -114,7 +113,7 @@ def _cells(lead: LeadAccuracy) -> list[Text]:
         cell(f"{lead.bias:+.2f}"),
         cell("" if not lead.realised else f"{100 * lead.bias / lead.realised:+.1f} %"),
         cell("" if lead.relative_loss is None else f"{100 * lead.relative_loss:.1f} %"),
-        cell(number(of_simple, 2), "yellow" if of_simple is not None and of_simple < 1 else ""),
+        cell("" if simple is None else f"{100 * simple:+.0f} %", "yellow" if simple is not None and simple < 0 else ""),
         *(_coverage(lead, level) for level in NOMINAL),
         cell(f"× {lead.spread_factor:.2f}"),
     ]

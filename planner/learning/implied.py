@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from planner.forecast.outlook import Floats
 from planner.learning.packed import rounded
@@ -35,18 +36,6 @@ class Implied(NamedTuple):
     variance: Floats
 
 
-class _Next(NamedTuple):
-    """What follows a session of one stage."""
-
-    goes_on: Floats
-    """See ``Rhythm.goes_on``."""
-    apart: Floats
-    after_waiting: float
-    """Probability that it waits when its day comes, and is then booked again."""
-    kept: float
-    """Probability that a session booked takes place."""
-
-
 def implied_sessions(today: int, due: Mapping[Due, int], rhythms: Sequence[Rhythm], shape: Floats) -> Implied:
     """Mean and variance by day from ``today`` (ordinal) on, shape (HORIZON_DAYS,), rounded to 32 bits.
 
@@ -61,43 +50,62 @@ def implied_sessions(today: int, due: Mapping[Due, int], rhythms: Sequence[Rhyth
         rhythms: of both stages of the protocol's pattern.
         shape: how likely a day is, for what it is, by day from ``today`` on; shape (SHAPE_DAYS,).
     """
-    nexts = [_next(rhythm) for rhythm in rhythms]
     pattern = rhythms[0].pattern
     mean, variance = np.zeros((2, HORIZON_DAYS))
-    sessions = np.zeros((pattern.run + 1, HORIZON_DAYS))  # by how many there were up to them
+    sessions = np.zeros((pattern.run + 1, HORIZON_DAYS))  # row: which of its series' they are
+    waiting: dict[int, list[tuple[int, int]]] = {}
     for (last, number, waits), n in sorted(due.items()):
-        stage = nexts[pattern.stage(number)]
-        if not waits:
-            sessions[number, last - today] += n * stage.kept
-            continue
-        age = today - last
-        first = max(age, 1)
-        p = _spread(stage.apart[first:], shape[first - age :])
-        p = p[: HORIZON_DAYS - (first - age)] * (stage.goes_on[age] * stage.kept)
-        days = slice(first - age, first - age + p.size)
-        mean[days] += n * p
-        variance[days] += n * p * (1 - p)
-        sessions[min(number + 1, pattern.run), days] += n * p
-    for day in range(HORIZON_DAYS - 1):
-        for number in np.flatnonzero(sessions[:, day] > _NEGLIGIBLE).tolist():
-            stage = nexts[pattern.stage(number)]
-            p = _spread(stage.apart[1:], shape[day + 1 :])[: HORIZON_DAYS - day - 1]
-            more = p * (float(sessions[number, day]) * stage.after_waiting * stage.kept)
-            days = slice(day + 1, day + 1 + more.size)
-            mean[days] += more
-            variance[days] += more
-            sessions[min(number + 1, pattern.run), days] += more
-    return Implied(rounded(mean), rounded(variance))
+        if waits:
+            waiting.setdefault(number, []).append((today - last, n))
+        else:
+            sessions[number, last - today] += n * rhythms[pattern.stage(number)].takes_place
+    for number, ages in waiting.items():
+        first, spread = _of_waiting(ages, rhythms[pattern.stage(number)], shape)
+        mean += first
+        variance += spread
+        sessions[min(number + 1, pattern.run)] += first
+    more = _following(sessions, rhythms, shape)
+    return Implied(rounded(mean + more), rounded(variance + more))
 
 
-def _next(rhythm: Rhythm) -> _Next:
-    goes_on = rhythm.goes_on()
-    return _Next(goes_on, rhythm.apart(), rhythm.waiting * float(goes_on[0]), rhythm.takes_place)
+def _of_waiting(ages: Sequence[tuple[int, int]], rhythm: Rhythm, shape: Floats) -> tuple[Floats, Floats]:
+    """Mean and variance of the next sessions of waiting series, given as (age, how many)."""
+    age, n = (np.array(column)[:, None] for column in zip(*ages, strict=True))
+    apart = np.arange(rhythm.pattern.forget_after + 1)
+    day = apart - age  # rows: ages; columns: days apart
+    p = np.where((day >= 0) & (apart > 0), rhythm.apart() * shape[np.maximum(day, 0)], 0.0)
+    total = p.sum(axis=1, keepdims=True)
+    p *= np.divide(rhythm.goes_on()[age] * rhythm.takes_place, total, out=np.zeros_like(total), where=total > 0)
+    inside = (day >= 0) & (day < HORIZON_DAYS)
+    mean = np.bincount(day[inside], (n * p)[inside], HORIZON_DAYS).astype(np.float64)
+    return mean, np.bincount(day[inside], (n * p * (1 - p))[inside], HORIZON_DAYS).astype(np.float64)
 
 
-def _spread(apart: Floats, shape: Floats) -> Floats:
-    """One session over the days from the first of both; adds up to 1, or is 0 where none is open."""
-    weights = apart * shape[: apart.size]
-    total = weights.sum()
-    result: Floats = weights / total if total > 0 else weights
-    return result
+def _following(sessions: Floats, rhythms: Sequence[Rhythm], shape: Floats) -> Floats:
+    """Sessions that follow from ``sessions`` (rows: which of its series; columns: days), and from these again."""
+    run = sessions.shape[0] - 1
+    steps = [_step(rhythm, shape) for rhythm in rhythms]
+    following = np.zeros(HORIZON_DAYS)
+    coming: Floats = np.zeros(HORIZON_DAYS)
+    for number in range(run):
+        coming = (sessions[number] + coming) @ steps[0]
+        following += coming
+    coming = (sessions[run] + coming) @ steps[1]
+    while coming.sum() > _NEGLIGIBLE:  # the days move on by one at least each time
+        following += coming
+        coming = coming @ steps[1]
+    return following
+
+
+def _step(rhythm: Rhythm, shape: Floats) -> Floats:
+    """Expected next sessions by day (columns) of one session on each day (rows), if nothing later is booked before it;
+    shape (HORIZON_DAYS, HORIZON_DAYS)."""
+    apart = rhythm.apart()[1:]
+    weights = sliding_window_view(shape[1:], apart.size)[:HORIZON_DAYS] * apart
+    total = weights.sum(axis=1, keepdims=True)
+    share = rhythm.waiting * float(rhythm.goes_on()[0]) * rhythm.takes_place
+    weights = weights * np.divide(share, total, out=np.zeros_like(total), where=total > 0)
+    result = np.zeros((HORIZON_DAYS, HORIZON_DAYS + apart.size))
+    rows, columns = np.indices(weights.shape)
+    result[rows, rows + 1 + columns] = weights
+    return result[:, :HORIZON_DAYS]

@@ -160,14 +160,14 @@ class Rhythm:
 
     # --- learning -----------------------------------------------------------------------------------------
 
-    def see_wait(self, days_since: int, *, booked: bool) -> None:
-        """A series was waiting so many days after its latest session, and was booked on that day, or not."""
+    def see_wait(self, days_since: int, n: int, *, booked: bool) -> None:
+        """``n`` series were waiting so many days after their latest session, and were booked on that day, or not."""
         prior, age = self._prior, min(days_since, self.pattern.forget_after)
         at = prior.class_of[age]
         if booked:
-            self.booked[:, at] += (1, prior.left[age])
+            self.booked[:, at] += (n, n * prior.left[age])
         else:
-            self.booked[1, at] += prior.per_day[at]
+            self.booked[1, at] += n * prior.per_day[at]
 
     def see_spacing(self, days: int) -> None:
         """Two sessions of a series were so many days apart."""

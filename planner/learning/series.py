@@ -12,7 +12,7 @@ changes. Series are known by ``series_key``; nothing else of the patient is.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -195,6 +195,7 @@ class Series:
 
     def _see_waiting(self, day: int, sessions: Sessions) -> None:
         """Which of those that waited were booked, and which of those on the books were lost: they are known no more."""
+        waited: Counter[tuple[str, int, int, bool]] = Counter()  # protocol, stage, days since, whether booked
         for key, known in list(self.known.items()):
             rhythm = self._rhythm(known)
             if rhythm is None:
@@ -210,9 +211,11 @@ class Series:
             elif arrives and came:
                 rhythm.kept += 1
                 if known.waits:
-                    rhythm.see_wait(0, booked=booked)
+                    waited[known.protocol, rhythm.stage, 0, booked] += 1
             elif known.waits and not arrives:
-                rhythm.see_wait(day - known.last, booked=came or booked)
+                waited[known.protocol, rhythm.stage, day - known.last, came or booked] += 1
+        for (protocol, stage, days_since, booked), n in sorted(waited.items()):
+            self.rhythms[protocol, stage].see_wait(days_since, n, booked=booked)
 
     def _see_arrivals(self, day: int, sessions: Sessions) -> None:
         """Sessions of the day: those that came, walked in, or were put off."""
@@ -257,15 +260,15 @@ class Series:
 
     def _expect(self, sessions: Sessions, week: Floats, closed: Iterable[date]) -> None:
         """What is implied from ``today`` on, by protocol."""
-        due: dict[str, Counter[Due]] = {}
+        due: defaultdict[str, Counter[Due]] = defaultdict(Counter)
         for known in self.known.values():
             if known.waits:
-                due.setdefault(known.protocol, Counter())[Due(known.last, known.number, waits=True)] += 1
+                due[known.protocol][Due(known.last, known.number, waits=True)] += 1
         for key, (day, protocol) in sessions.ahead.items():
             before, rhythm = self.known.get(key), self.rhythms.get((protocol, 0))
             if rhythm is None or (before is not None and before.waits) or day >= self.today + HORIZON_DAYS:
                 continue
-            due.setdefault(protocol, Counter())[Due(day, _number_after(before, rhythm), waits=False)] += 1
+            due[protocol][Due(day, _number_after(before, rhythm), waits=False)] += 1
         shape = self._open_days(week, closed)
         self.expected = {
             protocol: implied_sessions(self.today, due[protocol], [self.rhythms[protocol, s] for s in (0, 1)], shape)

@@ -88,6 +88,8 @@ class Paths(NamedTuple):
     """Sessions that will be booked on later days and take place; shape (half-lives, bands, H)."""
     today: Floats
     """Sessions that will be booked on this day and take place; shape (half-lives, H)."""
+    hazard: Floats
+    """Probability of being lost on a day, by days to go; shape (half-lives, H)."""
     missed: Floats
     """Probability that a session still booked on its day is missed; shape (half-lives,)."""
 
@@ -165,8 +167,8 @@ class Curve:
 
     def paths(self, prior: Prior, weekday: int, open_days: npt.NDArray[np.bool_]) -> Paths:
         """What is expected from the morning of a day (its ``weekday``) on."""
-        missed = self.misses(prior)
-        keep = np.cumprod(1 - self.hazards(prior), axis=1) * (1 - missed)[:, None]
+        hazard, missed = self.hazards(prior), self.misses(prior)
+        keep = np.cumprod(1 - hazard, axis=1) * (1 - missed)[:, None]
         kept_new = self.new / self.exposed * keep
         by_session, by_booking = self._factors(prior)
         # rows: the day h ahead; columns: days to go i ≤ h at which it is booked, on a day h − i ahead
@@ -177,7 +179,7 @@ class Curve:
         now = np.diagonal(factor).copy()
         factor[_TO_GO, _TO_GO] = 0.0
         later = np.stack([np.where(band == BAND_OF, kept_new, 0.0) @ factor.T for band in range(BANDS)], axis=1)
-        return Paths(keep, later, kept_new * now, missed)
+        return Paths(keep, later, kept_new * now, hazard, missed)
 
     def _factors(self, prior: Prior) -> tuple[Floats, Floats]:
         """Weekday factors of the session's day and of the booking's; shape (groups, 7) each."""

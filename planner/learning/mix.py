@@ -68,6 +68,8 @@ class Path(NamedTuple):
     later: Floats
     """Sessions booked on later days that take place; shape (bands, H)."""
     today: Floats
+    hazard: Floats
+    """Probability of being lost on a day, by days to go."""
     missed: Floats
     """Probability that a session still booked on its day is missed."""
 
@@ -126,6 +128,7 @@ class Mix:
             keep=(weights * paths.keep[_HALF_LIFE]).sum(axis=0),
             later=later,
             today=(factor * paths.today[_HALF_LIFE]).sum(axis=0),
+            hazard=(weights * paths.hazard[_HALF_LIFE]).sum(axis=0),
             missed=(weights * paths.missed[_HALF_LIFE][:, None]).sum(axis=0),
         )
 

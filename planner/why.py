@@ -22,6 +22,7 @@ from planner.messages import Alert, AlertKind, AlertState
 from planner.refusal import Refused
 from planner.reorder.alerts import alert_key, key_of
 from planner.reorder.findings import View
+from planner.reorder.levels import allowed_risk
 from planner.reorder.policy import SitePlan, rounded
 from planner.reorder.words import day_text
 from planner.site.state import ItemStock, SiteState
@@ -156,9 +157,9 @@ def _decision(view: View, row: int) -> Decision:
         need_mean=float(view.outlook.cumulative_mean[row, column]),
         need_quantile=shortage.need_quantile,
         needed=shortage.needed,
-        quantity=rounded(shortage.needed, item) if quantity is None else quantity,
+        quantity=rounded(shortage.wanted, item) if quantity is None else quantity,
         risk=risk,
-        allowed_risk=plan.allowed,
+        allowed_risk=float(view.allowed[row]),
         risk_before_arrival=float(view.risk_before[row]),
         critical_risk=float(plan.policy.critical_risk),
         verdicts=verdicts(view, row),
@@ -183,7 +184,7 @@ def _need(plan: SitePlan, outlook: Outlook, row: int, through: int) -> NeedTotal
 
 def _dates(view: View, row: int) -> Dates:
     dates, plan = view.plan.dates[row], view.plan
-    passes = risk_day(view.outlook, row, plan.allowed)
+    passes = risk_day(view.outlook, row, allowed_risk(plan.policy))
     needed_on = None if passes is None else plan.first_day + timedelta(days=passes)
     return Dates(
         today=view.today,
@@ -195,7 +196,7 @@ def _dates(view: View, row: int) -> Dates:
         covers_until=plan.covered_until(row),
         last_safe_order_date=None
         if needed_on is None
-        else last_safe_order_date(view.catalogue, view.state.site, view.item(row).id, needed_on),
+        else last_safe_order_date(view.catalogue, view.state.site, view.item(row).id, needed_on, plan.punctuality),
     )
 
 

@@ -315,7 +315,8 @@ class Supplier(_Entity):
     lead_time_days: Annotated[int, Field(ge=0, le=365)]
     """Calendar days from order to shelf, as stated."""
     late_allowance_days: Annotated[int, Field(ge=0, le=90)] = 0
-    """Days added to the lead time for safety: most of the safety stock of a main drug comes from here."""
+    """Days late that about one order in eighty exceeds: what is believed until the supplier's own deliveries tell (0:
+    it is never late). Most of the safety stock of a main drug comes from here."""
     order_days: Annotated[tuple[Weekday, ...], Field(min_length=1)] = ("mon", "tue", "wed", "thu", "fri")
     cutoff: Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")] = "16:00"
     """Site's local time until which an order leaves on the same day."""
@@ -366,7 +367,17 @@ class Policy(_Entity):
     """How safe, how often, and what is assumed before anything is learned."""
 
     service_level: Annotated[Probability, Field(gt=0, lt=1)]
-    """Cycle service: wanted probability of not running out before the next chance to order could arrive."""
+    """What is wanted of ``service_measure``."""
+    service_measure: Literal["cycle", "fill", "session"] = "cycle"
+    """cycle: probability of not running out before the next chance to order could arrive; fill: share of the need that
+    is met from the shelf; session: probability that a session finds all that it needs, shared among its items."""
+    holding_cost_per_year: Annotated[NonNegative, Field(gt=0, le=10)] | None = None
+    """Money that a year on the shelf costs, as a share of an item's price: capital, room, loss."""
+    order_line_cost: Annotated[NonNegative, Field(gt=0)] | None = None
+    """Money that each line of an order costs: then lines are as large as they are worth (economic order quantity)."""
+    shortage_cost: Annotated[NonNegative, Field(gt=0)] | None = None
+    """Money lost when a session does not find an item: then for items with a price expected shortage is balanced
+    against holding and waste, in place of the service level."""
     review_period_days: Annotated[int, Field(ge=1, le=60)]
     critical_risk: Probability
     """Risk of running out before an order placed today arrives at which sessions are named as at risk."""
@@ -381,6 +392,16 @@ class Policy(_Entity):
     """Share of a day's sessions that is not yet booked, by days to go (prior)."""
     dispersion: Annotated[Positive, Field(ge=1)]
     """Variance ÷ mean of the sessions still to come."""
+
+    @model_validator(mode="after")
+    def _money_against_money(self) -> Policy:
+        for field in ("order_line_cost", "shortage_cost"):
+            value = getattr(self, field)
+            if value is not None and self.holding_cost_per_year is None:
+                raise _misfit(
+                    field, str(value), "holding_cost_per_year beside it: one cost is weighed against the other"
+                )
+        return self
 
 
 class LineKits(StrictModel):

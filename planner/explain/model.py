@@ -73,11 +73,15 @@ class OrderedLine(Model):
 
     order_id: Identifier
     supplier: str
-    outstanding: int
+    outstanding: float
+    """Containers; a fraction where its supplier has announced, or been seen, to send less than was ordered."""
     expected: date
+    """The day by which it has probably come."""
     why: str
     in_time: bool
-    """Whether it is part of the supply on the decisive day."""
+    """Whether it is part of the expected supply on the decisive day."""
+    probability: float
+    """That it has come by then."""
 
 
 class SupplyPart(Model):

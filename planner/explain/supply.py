@@ -9,7 +9,9 @@ from planner.catalogue.index import Catalogue
 from planner.catalogue.model import ContainerUse, Item
 from planner.explain.model import LotLine, OpenLine, OrderedLine, SupplyPart
 from planner.forecast.outlook import Outlook
-from planner.forecast.projection import outstanding_lines, par_stock
+from planner.forecast.projection import par_stock
+from planner.forecast.waiting import Expected, expected_lines
+from planner.messages import HORIZON_DAYS
 from planner.site.state import ItemStock, Lot, SiteState
 
 _ROUNDING = 1e-9
@@ -60,27 +62,35 @@ def order_lines(
 ) -> tuple[OrderedLine, ...]:
     """Orders with something of the item outstanding, by the day they are expected."""
     lines = []
-    for order in state.orders.values():
-        for name, outstanding, expected in outstanding_lines(catalogue, state.site, order, today):
-            if name != item:
-                continue
-            if order.promised is None:
-                why = "no promise: lead time and allowance after it was placed"
-            elif expected == order.promised:
-                why = "promised"
-            else:
-                why = f"promised for {order.promised}, overdue: the supplier's allowance from today"
-            lines.append(
-                OrderedLine(
-                    order_id=order.order_id,
-                    supplier=order.supplier,
-                    outstanding=outstanding,
-                    expected=expected,
-                    why=why,
-                    in_time=expected <= decisive,
-                )
+    column = (decisive - today).days
+    for line in expected_lines(state, catalogue, today, HORIZON_DAYS):
+        if line.item != item:
+            continue
+        at = line.column()
+        expected = today + timedelta(days=HORIZON_DAYS if at is None else at)
+        lines.append(
+            OrderedLine(
+                order_id=line.order.order_id,
+                supplier=line.order.supplier,
+                outstanding=line.quantity,
+                expected=expected,
+                why=_why_then(line, expected, today),
+                in_time=expected <= decisive,
+                probability=float(line.arrived[column]) if column < HORIZON_DAYS else 1.0,
             )
+        )
     return tuple(sorted(lines, key=lambda line: (line.expected, line.order_id)))
+
+
+def _why_then(line: Expected, expected: date, today: date) -> str:
+    promised = line.order.promised
+    if promised is None:
+        return "no promise: the stated lead time after it was placed, as late as this supplier has been"
+    if promised < today:
+        return f"promised for {promised}, overdue: as what has not come by then has come"
+    if expected == promised:
+        return "promised"
+    return f"promised for {promised}, as late as this supplier has been"
 
 
 def supply_parts(
@@ -108,7 +118,7 @@ def _known_parts(
     for name, containers in (
         ("usable lots", float(lots)),
         ("rest of open containers", opened),
-        (f"orders expected by {decisive}", float(sum(line.outstanding for line in orders if line.in_time))),
+        (f"orders expected by {decisive}", sum(line.outstanding for line in orders if line.in_time)),
         ("emergency stock, not planned with", -float(par_stock(catalogue, state.site).get(item.id, 0))),
         ("taken beyond what the lots had", -float(stock.deficit)),
         ("used by completed sessions, not yet a whole container", -float(stock.presumed) / size),

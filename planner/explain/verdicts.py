@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
-import numpy as np
-
 from planner.explain.model import Verdict
-from planner.forecast.quantiles import MAXIMUM_LEVEL, quantiles
 from planner.messages import Alert, AlertKind, AlertState
 from planner.reorder.alerts import alert_key
 from planner.reorder.findings import (
@@ -52,15 +50,16 @@ def _reorder(view: View, row: int) -> Verdict:
     plan, risk = view.plan, float(view.risk_reached[row])
     dates, shortage, item = plan.dates[row], view.shortage(row), view.item(row)
     alert = _standing(view, row, AlertKind.REORDER)
-    above = risk > plan.allowed
+    allowed = float(view.allowed[row])
+    above = risk > allowed
     words = (
         f"An order placed now would arrive on {day_text(dates.arrives)} and must last until the next one arrives, on "
         f"{day_text(dates.next_arrives)}. Without it the risk of running out in that time is {percent(risk)}, "
-        f"{'more than' if above else 'within'} the {percent(plan.allowed)} that the policy allows."
+        f"{'more than' if above else 'within'} the {percent(allowed)} that the policy allows."
     )
     if above:
         to_change = (
-            f"It resolves when the risk falls below {percent(plan.allowed * view.margin)}: with "
+            f"It resolves when the risk falls below {percent(allowed * view.margin)}: with "
             f"{containers(_to_resolve(view, row))} more usable or due by {day_text(dates.arrives)}, or as much less "
             "needed."
         )
@@ -72,7 +71,7 @@ def _reorder(view: View, row: int) -> Verdict:
         )
         if alert is not None:
             words += (
-                f" An alert stands all the same: it resolves below {percent(plan.allowed * view.margin)}, "
+                f" An alert stands all the same: it resolves below {percent(allowed * view.margin)}, "
                 "so that it does not come and go."
             )
     controlled = f" {item.name} is a controlled item: a person must order it." if item.controlled_schedule else ""
@@ -85,12 +84,11 @@ def _reorder(view: View, row: int) -> Verdict:
 
 
 def _to_resolve(view: View, row: int) -> float:
-    """Containers that are missing, on the worst day in reach, for the risk to fall below the resolving one."""
-    reached = np.flatnonzero(view.plan.reached[row])
-    outlook = view.outlook
-    level = min(1 - view.plan.allowed * view.margin, MAXIMUM_LEVEL)
-    wanted = quantiles(outlook.cumulative_mean[row, reached], outlook.cumulative_variance[row, reached], (level,))[0]
-    return max(float((wanted - outlook.supply[row, reached]).max()), 0.0)
+    """Containers that are missing for the risk to fall below the resolving one."""
+    levels = view.plan.levels(view.outlook)
+    resolving = replace(levels, allowed=levels.allowed * view.margin)
+    needed: float = view.plan.cover(view.outlook, (row,), resolving).needed().tolist()[0]
+    return max(needed, 0.0)
 
 
 def _stock_out(view: View, row: int) -> Verdict:

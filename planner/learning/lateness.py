@@ -98,16 +98,18 @@ def _add(counts: list[float], at: int, weight: float) -> None:
 class Punctuality:
     """What to expect of a supplier, as of now. Arrays are not to be written to."""
 
-    stated: Floats
-    """P(late = k) against the stated lead time, k = 0 … ``LATE_MOST`` delivery days; sums to 1."""
-    promised: Floats
-    """The same against the day that the supplier confirmed."""
+    chances: Mapping[Basis, Floats]
+    """h(k): chance that it comes k delivery days late if not before; k = 0 … ``LATE_MOST``, where it is 1."""
+    late: Mapping[Basis, Floats]
+    """P(late = k); sums to 1."""
     delivers: tuple[bool, ...]
     """By weekday from Monday: whether the supplier delivers on it."""
     fill: float
     """Share of an outstanding line that its first delivery brings, on average; 1 until something else is seen."""
     orders: float
     """Orders that have come and are remembered; old ones count less."""
+    arrivals: dict[tuple[date, date, int, bool, bool], Floats] = field(default_factory=dict, repr=False)
+    """A cache of ``planner.forecast.waiting.arrival``, which is a function of this and the key."""
 
     def delivery_day(self, day: date) -> date:
         """The first delivery day from ``day`` on."""
@@ -136,7 +138,7 @@ class Punctuality:
 
     def quantile(self, level: float, basis: Basis = "stated") -> int:
         """Delivery days of lateness that are not exceeded with at least the probability ``level``."""
-        within = np.cumsum(self.stated if basis == "stated" else self.promised)
+        within = np.cumsum(self.late[basis])
         return min(int(within.searchsorted(level - _TIE)), LATE_MOST)
 
 
@@ -151,7 +153,7 @@ class Lateness:
 
     def late_probabilities(self, supplier: Supplier, basis: Basis = "stated") -> Floats:
         """P(late = k) for k = 0 … ``LATE_MOST`` delivery days; sums to 1."""
-        return self._probabilities(supplier.id, basis, supplier.late_allowance_days)
+        return probabilities(self._chances(supplier.id, basis, supplier.late_allowance_days))
 
     def expected_fill(self, supplier: str) -> float:
         """Share of an outstanding line that its first delivery brings, on average; 1 until something else is seen."""
@@ -173,16 +175,17 @@ class Lateness:
 
     def expect(self, supplier: Supplier) -> Punctuality:
         """What to expect of a supplier."""
+        chances = {basis: self._chances(supplier.id, basis, supplier.late_allowance_days) for basis in _BASES}
         delays = self.suppliers.get(supplier.id)
         return Punctuality(
-            stated=self.late_probabilities(supplier),
-            promised=self.late_probabilities(supplier, "promised"),
+            chances=chances,
+            late={basis: probabilities(chances[basis]) for basis in _BASES},
             delivers=self.delivers_on(supplier.id),
             fill=self.expected_fill(supplier.id),
             orders=0.0 if delays is None else delays.orders,
         )
 
-    def _probabilities(self, supplier: str, basis: Basis, allowance_days: int) -> Floats:
+    def _chances(self, supplier: str, basis: Basis, allowance_days: int) -> Floats:
         delays = self.suppliers.get(supplier)
         trials, came = np.zeros((2, LATE_MOST + 1))
         if delays is not None:
@@ -195,8 +198,7 @@ class Lateness:
         chance[0] = (w * first + came[0]) / (w + trials[0])
         chance[-1] = 1.0
         # a delivery told of a day on which it was not due adds to both alike: never above 1 but for rounding
-        chance = np.minimum(chance, 1.0)
-        result: Floats = chance * np.concatenate(([1.0], np.cumprod(1.0 - chance[:-1])))
+        result: Floats = np.minimum(chance, 1.0)
         return result
 
     # --- learning -----------------------------------------------------------------------------------------
@@ -253,7 +255,7 @@ class Lateness:
 
     def _week(self, supplier: str) -> Punctuality:
         """A supplier's delivery days alone."""
-        return Punctuality(_NONE, _NONE, self.delivers_on(supplier), 1.0, 0.0)
+        return Punctuality({}, {}, self.delivers_on(supplier), 1.0, 0.0)
 
     def encode(self) -> bytes:
         """See ``Part``."""
@@ -277,7 +279,6 @@ class Lateness:
 
 
 _EVERY_DAY = (True,) * 7
-_NONE: Final[Floats] = np.zeros(0)
 
 
 def due_days(catalogue: Catalogue, site: str, order: Order, item: str) -> Iterator[tuple[Basis, date]]:
@@ -287,6 +288,12 @@ def due_days(catalogue: Catalogue, site: str, order: Order, item: str) -> Iterat
         yield "stated", placed + timedelta(days=catalogue.stated_lead_days(item))
     if order.promised is not None:
         yield "promised", order.promised
+
+
+def probabilities(chances: Floats) -> Floats:
+    """P(late = k) from the chances h(k)."""
+    result: Floats = chances * np.concatenate(([1.0], np.cumprod(1.0 - chances[:-1])))
+    return result
 
 
 def prior_chances(allowance_days: int) -> tuple[float, float]:

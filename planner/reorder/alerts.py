@@ -152,7 +152,7 @@ def _candidates(
 ) -> Iterator[tuple[int, set[Subject]]]:
     """Rows with anything to look at, and the subjects: nearly all items have none, and cost next to nothing."""
     plan, state = view.plan, view.state
-    running_out = (view.risk_reached > plan.allowed).tolist()
+    running_out = (view.risk_reached > view.allowed).tolist()
     too_late = (view.risk_before >= view.critical).tolist()
     overdue = _overdue_orders(view)
     rows = range(len(plan.items)) if items is None else sorted(plan.index[i] for i in items if i in plan.index)

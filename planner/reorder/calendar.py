@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import WEEKDAYS, Supplier
+from planner.learning.lateness import Punctuality
 
 
 class OrderDates(NamedTuple):
@@ -56,17 +57,32 @@ def first_chance(supplier: Supplier, earliest: date, closed: frozenset[date]) ->
     return day
 
 
-def order_dates(catalogue: Catalogue, site: str, item: str, now: datetime) -> OrderDates:
-    """The order dates of an item at a site, seen from ``now``.
+def order_dates(
+    catalogue: Catalogue,
+    site: str,
+    item: str,
+    now: datetime,
+    *,
+    expect: Punctuality | None = None,
+    shut: tuple[date, date] | None = None,
+) -> OrderDates:
+    """The order dates of an item at a site, seen from ``now``; arrivals by the stated lead time.
 
     Args:
         now: any aware instant; an order at the very instant of the cutoff is still in time.
+        expect: of the supplier; an order is due on one of its delivery days. Absent: any day is one.
+        shut: first and last day on which the supplier has announced to send nothing.
     """
     supplier = catalogue.supplier_of(item)
     zone = catalogue.zone(site)
     closed = frozenset(catalogue.sites[site].closed_on)
+    if shut is not None:
+        closed |= {shut[0] + timedelta(days=n) for n in range((shut[1] - shut[0]).days + 1)}
     period = timedelta(days=catalogue.policy_of(site).review_period_days)
-    lead = timedelta(days=catalogue.lead_time_days(item))
+    lead = timedelta(days=catalogue.stated_lead_days(item))
+
+    def due(day: date) -> date:
+        return day + lead if expect is None else expect.delivery_day(day + lead)
 
     chance = first_chance(supplier, catalogue.site_day(site, now), closed)
     if now > cutoff_on(supplier, chance, zone):
@@ -76,11 +92,11 @@ def order_dates(catalogue: Catalogue, site: str, item: str, now: datetime) -> Or
     return OrderDates(
         chance=chance,
         cutoff=cutoff_on(supplier, chance, zone),
-        arrives=chance + lead,
+        arrives=due(chance),
         next_chance=following,
-        next_arrives=following + lead,
+        next_arrives=due(following),
         later_chance=later,
-        later_arrives=later + lead,
+        later_arrives=due(later),
     )
 
 

@@ -13,15 +13,13 @@ from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import Literal
 
-import numpy as np
-
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import Item
 from planner.forecast.outlook import ExpiringLot, Floats, Outlook
 from planner.forecast.quantiles import NOTHING, survival
 from planner.messages import Alert, AlertKind, SessionAtRisk
 from planner.reorder import texts
-from planner.reorder.policy import Shortage, SitePlan, site_plan, sticky, worst_risk
+from planner.reorder.policy import Shortage, SitePlan, site_plan, sticky
 from planner.reorder.sessions import BookedDays, MissedSessions
 from planner.site.state import ItemStock, Order, OrderLine, SiteState
 
@@ -77,32 +75,34 @@ class View:
         self.outlook = outlook
         self.now = now
         self.today = catalogue.site_day(state.site, now)
-        self.plan: SitePlan = site_plan(catalogue, state.site, outlook, now)
-        self.risk_before = worst_risk(outlook.risk, self.plan.before)
-        """Per item: risk of running out before an order placed now arrives."""
-        self.risk_reached = worst_risk(outlook.risk, self.plan.reached)
+        self.plan: SitePlan = site_plan(state, catalogue, outlook, now)
+        self.risk_before: Floats = (outlook.risk * self.plan.missing).max(axis=1)
+        """Per item: risk of running out on a day on which an order placed now has not come."""
+        self.risk_reached = self.plan.risk(outlook)
         """Per item: risk of running out between its arrival and that of the next chance's order."""
-
+        self.allowed = self.plan.levels(outlook).allowed
+        """Per item: what the policy accepts of it."""
         self.margin = float(self.plan.policy.resolve_margin)
         self.critical = float(self.plan.policy.critical_risk)
 
     @cached_property
     def booked(self) -> BookedDays:
-        """The sessions before the last day on which an order placed now arrives."""
-        return BookedDays(self.state, self.plan.first_day.toordinal(), max(self.plan.arrival_columns, default=0))
+        """The sessions of the days on which an order placed now may be missed."""
+        return BookedDays(self.state, self.plan.first_day.toordinal(), max(self.plan.out_of_reach, default=0))
 
     @cached_property
     def session_risks(self) -> Floats:
-        """Risk that sessions find no stock by item and day before an order placed now arrives; zero from then on.
+        """Risk that sessions find no stock by item and day, and that no order placed now has come by then.
 
         Where supply is negative (an emergency stock that is not full, a deficit) nothing is usable: sessions are at
         risk as far as there is need at all, not because the emergency stock is short.
         """
-        outlook, before = self.outlook, self.plan.before
-        short = before & (outlook.supply < 0)
-        risk: Floats = np.where(before, outlook.risk, 0.0)
+        outlook, missing = self.outlook, self.plan.missing
+        short = (missing > 0) & (outlook.supply < 0)
+        risk: Floats = outlook.risk.copy()
         if short.any():
             risk[short] = survival(outlook.cumulative_mean[short], outlook.cumulative_variance[short], 0.0)
+        risk *= missing
         return risk
 
     @cached_property
@@ -122,7 +122,7 @@ class View:
 
 
 def session_risk(view: View, row: int) -> Floats:
-    """Risk per day, before an order placed now arrives, that sessions find no stock; shape (days before,)."""
+    """Risk per day that sessions find no stock and no order placed now helps; shape (days out of reach,)."""
     return view.session_risks[row, : view.plan.days_before(row)]
 
 
@@ -148,7 +148,7 @@ def _resolved_by_supply(view: View, row: int, standing: Alert, shortage: Shortag
 
 def find_reorder(view: View, row: int, standing: Alert | None) -> Finding | None:
     """Waiting for the next chance would leave more risk than the policy allows."""
-    risk, allowed = float(view.risk_reached[row]), view.plan.allowed
+    risk, allowed = float(view.risk_reached[row]), float(view.allowed[row])
     if risk <= allowed and (standing is None or risk < allowed * view.margin):
         return None
     shortage, item, dates = view.shortage(row), view.item(row), view.plan.dates[row]
@@ -156,7 +156,7 @@ def find_reorder(view: View, row: int, standing: Alert | None) -> Finding | None
         return None
     published = None if standing is None else standing.order_quantity
     # above the resolving threshold but within the policy nothing more is needed than was said
-    quantity = published if published is not None and risk <= allowed else sticky(shortage.needed, item, published)
+    quantity = published if published is not None and risk <= allowed else sticky(shortage.wanted, item, published)
     order_by = dates.chance if standing is None or standing.order_by is None else standing.order_by
     late = order_by < dates.chance
     critical = is_stock_out(view, row, standing is not None and standing.severity == "critical")
@@ -173,6 +173,7 @@ def find_reorder(view: View, row: int, standing: Alert | None) -> Finding | None
             quantity=quantity,
             order_by=order_by,
             risk=risk,
+            allowed=allowed,
             risk_before=float(view.risk_before[row]),
         ),
         order_quantity=quantity,
@@ -303,7 +304,7 @@ def lots_of_interest(view: View, row: int, stock: ItemStock | None) -> Iterator[
 
 
 def due_day(catalogue: Catalogue, site: str, item: str, order: Order) -> date:
-    """The day on which an order should come: as promised, else the lead time (with allowance) after it was placed."""
+    """The day after which an order is late by any standard: as promised, else the lead time with its allowance."""
     if order.promised is not None:
         return order.promised
     return catalogue.site_day(site, order.placed_at) + timedelta(days=catalogue.lead_time_days(item))

@@ -1,29 +1,27 @@
 """The reorder policy: which days an order answers for, how much risk it may leave, and how much to order.
 
 Base stock with periodic review, order-up-to S in whole multiples, (R, S, nQ): at a chance to order, order so much
-that need through the end of the *protection interval* (from today until the order of the next chance arrives) is
-covered with the probability of the service level::
+that what is on hand and on order lasts until the order of the next chance comes, as late as it may be, with no more
+risk than the policy accepts::
 
-    S = F⁻¹(service level),  F: distribution of need through the interval
     order = ⌈max(S − supply, 0) / multiple⌉ × multiple, at least the minimum
 
 Source: E. A. Silver, D. F. Pyke, D. J. Thomas, *Inventory and Production Management in Supply Chains*, 4th ed.,
-2017, §6.10 (R, S) with the cycle service measure P1; multiples: §6.11. Booked sessions are advance demand
-information, so need is booked plus still to come, and S moves with the book: G. Gallego, Ö. Özer, "Integrating
-Replenishment Decisions with Advance Demand Information", *Management Science* 47 (2001) 1344–1360.
+2017, §6.10 (R, S); multiples: §6.11. The risk and S: ``planner.reorder.cover``; what is accepted, and how large a lot
+is worth its cost: ``planner.reorder.levels``; what a supplier announced: ``planner.reorder.announced``.
 
-Supply changes during the interval (orders due, lots that expire), so the rule is applied to each day that the order
-can help, from its arrival to the end of the interval, and the largest shortage decides: then an order is wanted just
-when the risk of running out on one of these days is above the allowed one. Days before the arrival are beyond its
-reach: they are judged against the policy's critical risk.
+Days before an order placed now arrives are beyond its reach. How far that is, is random too: a day counts among them
+with the probability that the order has not come by then, and is judged against the policy's critical risk.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import cached_property
+from typing import NamedTuple
 from weakref import WeakKeyDictionary, ref
 
 import numpy as np
@@ -33,17 +31,18 @@ from planner.catalogue.index import Catalogue
 from planner.catalogue.model import Item, Policy
 from planner.forecast.outlook import Floats, Outlook
 from planner.forecast.quantiles import MAXIMUM_LEVEL, quantiles
+from planner.learning.lateness import Lateness, Punctuality
+from planner.reorder.announced import Allocation, allocation, brought_meanwhile, shut_days
 from planner.reorder.calendar import OrderDates, order_dates, valid_until
-
-Mask = npt.NDArray[np.bool_]
+from planner.reorder.cover import Cover
+from planner.reorder.levels import Levels, Typical, levels_of, needs_sessions, typical_sessions, usable_lot
+from planner.site.state import Announcement, SiteState
 
 STICKY_FRACTION = 0.1
 """A published quantity holds while the need for it stays within half a multiple, or this fraction, of its range."""
-
-
-def allowed_risk(policy: Policy) -> float:
-    """Probability of running out that the policy accepts: 1 − service level."""
-    return float(1 - policy.service_level)
+_TAIL = 1e-4
+"""Lateness less probable than this is taken as the day before."""
+_ROUNDING = 1e-9
 
 
 def rounded(needed: float, item: Item) -> int:
@@ -70,24 +69,36 @@ def sticky(needed: float, item: Item, published: int | None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Shortage:
-    """What is missing on the worst day that an order placed now can help.
+    """What is missing until the next order comes.
 
-    ``needed``: need quantile − supply, in containers; at or below zero nothing is missing.
+    ``needed``: order-up-to level − supply, in containers; at or below zero nothing is missing. ``wanted``: what to
+    order for it before rounding: as much as a line is worth, and as will be sent. ``day`` is the one on which most is
+    missing, ``supply`` that of this day in the expected course.
     """
 
     day: date
     needed: float
     need_quantile: float
     supply: float
+    wanted: float
 
 
-@dataclass(slots=True)
+class _Windows(NamedTuple):
+    """Of items with the same supplier and lead time; arrays by column."""
+
+    missing: Floats
+    ends: Floats
+    later: Floats
+
+
+@dataclass
 class SitePlan:
-    """The order dates of a site's items as arrays aligned with an outlook's; a function of catalogue, site and time.
+    """The order dates of a site's items as arrays aligned with an outlook's; a function of catalogue, site, time, what
+    is known of its suppliers' delays, and what these announced.
 
-    Masks have shape (items, days): ``before`` the order placed now arrives; ``reached`` by it, until the one of the
-    next chance arrives; ``later`` until the one of the chance after that does. Where a window begins beyond the
-    horizon, the last day stands for it.
+    Arrays have shape (items, days). ``missing``: P(an order placed now has not come by the end of the day); ``ends``:
+    P(what is ordered now must last just until the end of the day), ``later``: the same of what is ordered at the next
+    chance. Where a window begins beyond the horizon, the last day stands for it.
     """
 
     site: str
@@ -97,145 +108,256 @@ class SitePlan:
     index: dict[str, int]
     entries: tuple[Item, ...]
     dates: tuple[OrderDates, ...]
-    before: Mask
-    reached: Mask
-    later: Mask
+    missing: Floats
+    ends: Floats
+    later: Floats
     until: datetime
     """Last instant for which it holds."""
     since: datetime
-    allowed: float
-    level: float
-    """Service level, as far as quantiles go."""
+    punctuality: Mapping[str, Punctuality]
+    announced: tuple[Announcement, ...]
+    allocations: dict[int, Allocation]
+    """Of the rows whose supplier announced something that bears on an order placed now."""
+    sessions: Mapping[str, Typical]
+    """Of the site, where the policy's levels depend on them."""
     arrival_columns: list[int]
     """By item: the first column that an order placed now can help."""
-    last_columns: list[int]
-    """By item: the last column that it must cover."""
     _outlook: ref[Outlook] | None = None
+    _levels: Levels | None = None
+    _more: Floats | None = None
     _shortages: dict[tuple[int, bool], Shortage] = field(default_factory=dict)
     """Of ``_outlook``, by item and ``later``: what is asked for twice is worked out once."""
 
-    def shortage(self, outlook: Outlook, row: int, *, later: bool = False) -> Shortage:
-        """The largest shortage of item ``row`` over the days that an order placed now can help.
+    # --- of an outlook ------------------------------------------------------------------------------------
 
-        ``later``: through the end of the next protection interval, for an order that is to save the next one.
+    def _of(self, outlook: Outlook) -> Levels:
+        if self._levels is None or self._outlook is None or self._outlook() is not outlook:
+            self._outlook = ref(outlook)
+            self._shortages.clear()
+            self._more = brought_meanwhile(self.allocations, outlook.cumulative_mean)
+            self._levels = levels_of(self.policy, self.entries, self.sessions, outlook, self._between)
+        return self._levels
+
+    def levels(self, outlook: Outlook) -> Levels:
+        """What the policy accepts."""
+        return self._of(outlook)
+
+    def risk(self, outlook: Outlook, *, later: bool = False) -> Floats:
+        """By item: the risk until the next order comes if none is placed now (``later``: none at the next chance
+        either), to be compared with ``levels(outlook).allowed``."""
+        levels = self._of(outlook)
+        ends = self.later if later else self.ends
+        if levels.fill:
+            special = list(range(len(self.items)))
+            result = np.zeros(len(self.items))
+        else:
+            reached = np.where(self._reachable, outlook.risk, 0.0)
+            result = (np.maximum.accumulate(reached, axis=1) * ends).sum(axis=1)
+            special = [row for row, found in self.allocations.items() if found.builds_up]
+            if levels.money:
+                horizon = outlook.risk.shape[1]
+                special += [
+                    row
+                    for row, item in enumerate(self.entries)
+                    if levels.waste[row] and self.arrival_columns[row] + item.shelf_life_days <= horizon
+                ]
+        if special:
+            cover = self.cover(outlook, sorted(set(special)), later=later)
+            result[cover.rows] = cover.risk(np.zeros(cover.rows.size))
+        return result
+
+    def cover(
+        self, outlook: Outlook, rows: Sequence[int], levels: Levels | None = None, *, later: bool = False
+    ) -> Cover:
+        """Items and what they must last until; ``levels``: instead of the policy's."""
+        own = self._of(outlook)
+        ends = self.later if later else self.ends
+        return Cover(outlook, levels or own, self.entries, rows, self.arrival_columns, ends, self._more)
+
+    def shortage(self, outlook: Outlook, row: int, *, later: bool = False) -> Shortage:
+        """What of item ``row`` is missing until the next order comes.
+
+        ``later``: until the one after that, for an order that is to save the next one.
         """
         self.work_out(outlook, (row,), later=later)
         return self._shortages[row, later]
 
     def work_out(self, outlook: Outlook, rows: Iterable[int], *, later: bool = False) -> None:
         """Work out the shortages of many items at once, for ``shortage`` to find: many times cheaper than singly."""
-        if self._outlook is None or self._outlook() is not outlook:
-            self._shortages.clear()
-            self._outlook = ref(outlook)
+        levels = self._of(outlook)
         wanted = [row for row in rows if (row, later) not in self._shortages]
         if not wanted:
             return
-        # need only rises: between two deliveries the last day is the worst
-        window = (self.later if later else self.reached)[wanted]
-        supply = outlook.supply[wanted]
-        ends = np.ones_like(window)
-        ends[:, :-1] = (supply[:, 1:] > supply[:, :-1]) | ~window[:, 1:]
-        at, columns = np.nonzero(window & ends)
-        days = (np.array(wanted)[at], columns)
-        levels = quantiles(outlook.cumulative_mean[days], outlook.cumulative_variance[days], (self.level,))[0]
-        there = outlook.supply[days]
-        missing = levels - there
-        begins = np.searchsorted(at, np.arange(len(wanted) + 1)).tolist()
-        for row, begin, end in zip(wanted, begins, begins[1:], strict=False):
-            worst = begin + int(missing[begin:end].argmax())
+        cover = self.cover(outlook, wanted, later=later)
+        for row, needed, column in zip(wanted, cover.needed().tolist(), cover.decisive.tolist(), strict=True):
+            supply = float(outlook.supply[row, column])
             self._shortages[row, later] = Shortage(
-                day=self.first_day + timedelta(days=int(columns[worst])),
-                needed=float(missing[worst]),
-                need_quantile=float(levels[worst]),
-                supply=float(there[worst]),
+                day=self.first_day + timedelta(days=column),
+                needed=needed,
+                need_quantile=supply + needed,
+                supply=supply,
+                wanted=self._wanted(outlook, row, needed, float(levels.lots[row])),
             )
+
+    def _wanted(self, outlook: Outlook, row: int, needed: float, lot: float) -> float:
+        if needed <= 0:
+            return needed
+        if lot > needed:
+            needed = max(needed, usable_lot(outlook, row, self.entries[row], self.arrival_columns[row], lot))
+        found = self.allocations.get(row)
+        return needed if found is None else needed / found.sent
 
     def need_quantile(self, outlook: Outlook, row: int, column: int) -> float:
         """Need of item ``row`` through day ``column`` at the service level, in containers."""
         mean, variance = outlook.cumulative_mean[row, column], outlook.cumulative_variance[row, column]
-        return float(quantiles([mean], [variance], (self.level,))[0, 0])
+        level = min(1 - float(self._of(outlook).allowed[row]), MAXIMUM_LEVEL)
+        return float(quantiles([mean], [variance], (level,))[0, 0])
+
+    # --- dates --------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _reachable(self) -> npt.NDArray[np.bool_]:
+        """Days on which an order placed now can be there, by the stated lead time."""
+        days = np.arange(self.missing.shape[1])
+        reachable: npt.NDArray[np.bool_] = days >= np.array(self.arrival_columns, np.intp).reshape(-1, 1)
+        return reachable
+
+    @cached_property
+    def _between(self) -> Floats:
+        """Days from the arrival of an order placed now to that of the next, as stated."""
+        return np.array([max((d.next_arrives - d.arrives).days, 1) for d in self.dates], np.float64)
+
+    @cached_property
+    def out_of_reach(self) -> list[int]:
+        """By item: days from the first one on which a shortage may be critical since no order placed now has come."""
+        least = max(float(self.policy.critical_risk * self.policy.resolve_margin), _ROUNDING)
+        found: list[int] = (self.missing >= least).sum(axis=1).tolist()
+        return found
+
+    @cached_property
+    def last_columns(self) -> list[int]:
+        """By item: the last column that an order must cover, the next one as late as it is at the service level."""
+        within = np.cumsum(self.ends, axis=1) < float(self.policy.service_level) - _ROUNDING
+        return np.minimum(within.sum(axis=1), self.ends.shape[1] - 1).tolist()  # type: ignore[no-any-return]
 
     def last_reached(self, row: int) -> int:
         """Column of the last day that an order of item ``row`` placed now must cover."""
         return self.last_columns[row]
 
     def days_before(self, row: int) -> int:
-        """Number of days from the first one on that an order of item ``row`` placed now cannot help."""
-        return self.arrival_columns[row]
+        """Number of days from the first one on which an order of item ``row`` placed now may be missed."""
+        return self.out_of_reach[row]
 
     def covered_until(self, row: int) -> date:
         """Last day that an order of item ``row`` placed now must cover, or of the horizon."""
         return self.first_day + timedelta(days=self.last_columns[row])
 
 
-def worst_risk(risk: Floats, mask: Mask) -> Floats:
-    """Largest risk within a mask; shapes (items, days) → (items,). Zero where the mask is empty."""
-    highest: Floats = np.where(mask, risk, 0.0).max(axis=1)
-    return highest
-
-
-def _windows(dates: Sequence[OrderDates], first_day: date, days: int) -> tuple[Mask, Mask, Mask]:
-    column = np.arange(days)
-    arrives = np.array([(d.arrives - first_day).days for d in dates])
-    following = np.array([(d.next_arrives - first_day).days for d in dates])
-    later = np.array([(d.later_arrives - first_day).days for d in dates])
-    # the last day stands for what lies beyond the horizon
-    arrives, following, later = np.clip(arrives, 0, days - 1)[:, None], following[:, None], later[:, None]
-    before = column < arrives
-    reached = (column >= arrives) & (column < np.maximum(following, arrives + 1))
-    after = (column >= arrives) & (column < np.maximum(later, arrives + 1))
-    return before, reached, after
-
-
-def _dates(catalogue: Catalogue, site: str, items: Sequence[str], now: datetime) -> tuple[OrderDates, ...]:
-    """Of each item; those of one supplier and lead time share them."""
-    known: dict[tuple[str, int], OrderDates] = {}
-    dates: list[OrderDates] = []
-    for item in items:
-        key = (catalogue.items[item].supplier, catalogue.lead_time_days(item))
-        found = known.get(key)
-        if found is None:
-            found = known[key] = order_dates(catalogue, site, item, now)
-        dates.append(found)
-    return tuple(dates)
+def _windows(dates: OrderDates, expect: Punctuality, first_day: date, days: int) -> _Windows:
+    late = expect.late["stated"]
+    tail = np.cumsum(late)
+    late = late[: int(tail.searchsorted(1 - _TAIL)) + 1].copy()
+    late[-1] += 1 - late.sum()
+    missing = np.ones(days)
+    columns = expect.columns(first_day, dates.arrives, days)[: late.size]
+    np.subtract.at(missing, columns, late[: columns.size])
+    missing = np.maximum(np.cumsum(missing - 1) + 1, 0.0)
+    arrives = min((dates.arrives - first_day).days, days - 1)
+    ends = []
+    for following in (dates.next_arrives, dates.later_arrives):
+        last = np.zeros(days)
+        columns = expect.columns(first_day, following, days + 1)[: late.size]
+        np.add.at(last, np.clip(columns - 1, arrives, days - 1), late[: columns.size])
+        last[days - 1] += max(1 - last.sum(), 0.0)
+        ends.append(np.where(last > _ROUNDING, last, 0.0))
+    return _Windows(missing, ends[0], ends[1])
 
 
 _plans: WeakKeyDictionary[Catalogue, dict[str, SitePlan]] = WeakKeyDictionary()
-"""The plan last used of each site. A cache only: what it holds is a function of catalogue, site, items and time."""
+"""The plan last used of each site. A cache only: what it holds is a function of what ``SitePlan`` names."""
+_stated: WeakKeyDictionary[Catalogue, Mapping[str, Punctuality]] = WeakKeyDictionary()
 
 
-def site_plan(catalogue: Catalogue, site: str, outlook: Outlook, now: datetime) -> SitePlan:
+def _expected(catalogue: Catalogue, outlook: Outlook) -> Mapping[str, Punctuality]:
+    """Of each supplier; where the outlook does not say, what the catalogue states."""
+    if outlook.punctuality is not None:
+        return outlook.punctuality
+    found = _stated.get(catalogue)
+    if found is None:
+        found = _stated[catalogue] = {s.id: Lateness().expect(s) for s in catalogue.suppliers.values()}
+    return found
+
+
+def site_plan(state: SiteState, catalogue: Catalogue, outlook: Outlook, now: datetime) -> SitePlan:
     """The site's plan at ``now`` for the items and days of ``outlook``."""
-    need = outlook.need
+    need, site = outlook.need, state.site
     plans = _plans.setdefault(catalogue, {})
     plan = plans.get(site)
+    expected = _expected(catalogue, outlook)
+    announced = tuple(state.announced.values())
     if (
         plan is None
         or not plan.since <= now <= plan.until
         or plan.first_day != need.first_day
         or (plan.items is not need.items and plan.items != need.items)
-        or plan.before.shape[1] != outlook.risk.shape[1]
+        or plan.missing.shape[1] != outlook.risk.shape[1]
+        or plan.punctuality is not expected
+        or plan.announced != announced
     ):
-        dates = _dates(catalogue, site, need.items, now)
-        days = outlook.risk.shape[1]
-        before, reached, later = _windows(dates, need.first_day, days)
-        policy = catalogue.policy_of(site)
-        plan = plans[site] = SitePlan(
-            site=site,
-            policy=policy,
-            first_day=need.first_day,
-            items=need.items,
-            index={item: row for row, item in enumerate(need.items)},
-            entries=tuple(catalogue.items[item] for item in need.items),
-            dates=dates,
-            before=before,
-            reached=reached,
-            later=later,
-            until=valid_until(catalogue, site, now),
-            since=now,
-            allowed=allowed_risk(policy),
-            level=min(float(policy.service_level), MAXIMUM_LEVEL),
-            arrival_columns=before.sum(axis=1).tolist(),
-            last_columns=(days - 1 - reached[:, ::-1].argmax(axis=1)).tolist(),
-        )
+        plan = plans[site] = _plan(state, catalogue, outlook, now, expected, announced)
     return plan
+
+
+def _plan(  # noqa: PLR0917 (what a plan is a function of)
+    state: SiteState,
+    catalogue: Catalogue,
+    outlook: Outlook,
+    now: datetime,
+    expected: Mapping[str, Punctuality],
+    announced: tuple[Announcement, ...],
+) -> SitePlan:
+    need, days = outlook.need, outlook.risk.shape[1]
+    entries = tuple(catalogue.items[item] for item in need.items)
+    known: dict[tuple[str, int, tuple[date, date] | None], tuple[OrderDates, _Windows]] = {}
+    dates: list[OrderDates] = []
+    windows: list[_Windows] = []
+    allocations: dict[int, Allocation] = {}
+    for row, item in enumerate(entries):
+        lead = catalogue.stated_lead_days(item.id)
+        shut = shut_days(state, item.supplier, item.id) if announced else None
+        key = item.supplier, lead, shut
+        found = known.get(key)
+        if found is None:
+            expect = expected[item.supplier]
+            chances = order_dates(catalogue, state.site, item.id, now, expect=expect, shut=shut)
+            found = known[key] = chances, _windows(chances, expect, need.first_day, days)
+        dates.append(found[0])
+        windows.append(found[1])
+        bears = allocation(state, item, found[0], need.first_day, lead_days=lead, days=days) if announced else None
+        if bears is not None:
+            allocations[row] = bears
+            if bears.builds_up:
+                through = np.zeros(days)
+                through[bears.last] = 1.0
+                windows[-1] = found[1]._replace(ends=through, later=through)
+    shape = (len(entries), days)
+    policy = catalogue.policy_of(state.site)
+    return SitePlan(
+        site=state.site,
+        policy=policy,
+        first_day=need.first_day,
+        items=need.items,
+        index={item: row for row, item in enumerate(need.items)},
+        entries=entries,
+        dates=tuple(dates),
+        missing=np.array([w.missing for w in windows]).reshape(shape),
+        ends=np.array([w.ends for w in windows]).reshape(shape),
+        later=np.array([w.later for w in windows]).reshape(shape),
+        until=valid_until(catalogue, state.site, now),
+        since=now,
+        punctuality=expected,
+        announced=announced,
+        allocations=allocations,
+        sessions=typical_sessions(catalogue, state.site, need.first_day) if needs_sessions(policy) else {},
+        arrival_columns=[min((d.arrives - need.first_day).days, days - 1) for d in dates],
+    )

@@ -18,7 +18,7 @@ from planner.catalogue.model import Item
 from planner.forecast.outlook import Outlook
 from planner.messages import Alert, AlertKind, AlertState, Proposal, ProposalLine
 from planner.reorder.alerts import alert_key, standing_keys
-from planner.reorder.policy import SitePlan, site_plan, sticky, worst_risk
+from planner.reorder.policy import SitePlan, site_plan, sticky
 from planner.site.state import SiteState
 
 _SAID = {AlertState.OPEN, AlertState.ACKNOWLEDGED}
@@ -36,7 +36,7 @@ def propose(state: SiteState, catalogue: Catalogue, outlook: Outlook, now: datet
     A proposal changes when its items, quantities, dates or prices do; without lines it says that nothing remains
     to be ordered.
     """
-    plan = site_plan(catalogue, state.site, outlook, now)
+    plan = site_plan(state, catalogue, outlook, now)
     wanted = _wanted_rows(state, plan, outlook)
     changed: list[Proposal] = []
     for key in sorted(wanted.keys() | {k for k, p in state.proposals.items() if p.lines}):
@@ -82,7 +82,7 @@ def _wanted_rows(state: SiteState, plan: SitePlan, outlook: Outlook) -> dict[str
         else:
             wanted.setdefault(_key_of(plan.entries[row]), []).append(row)
     if wanted:
-        soon = (worst_risk(outlook.risk, plan.later) > plan.allowed).nonzero()[0].tolist()
+        soon = (plan.risk(outlook, later=True) > plan.levels(outlook).allowed).nonzero()[0].tolist()
         for row in soon:
             rows = wanted.get(_key_of(plan.entries[row]))
             if rows is not None and row not in rows and row not in settled:
@@ -110,8 +110,8 @@ def _drafts(
     for row, alert, shown_by_alert in zip(rows, alerts, said, strict=True):
         quantity = shown_by_alert
         if quantity is None:
-            needed = plan.shortage(outlook, row, later=alert is None).needed
-            quantity = sticky(needed, plan.entries[row], shown.get(plan.items[row]))
+            wanted = plan.shortage(outlook, row, later=alert is None).wanted
+            quantity = sticky(wanted, plan.entries[row], shown.get(plan.items[row]))
         drafts.append(_Draft(row, quantity, None if alert is None else alert.alert_id))
     return drafts
 

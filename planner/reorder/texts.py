@@ -35,6 +35,7 @@ def reorder(
     quantity: int,
     order_by: date,
     risk: float,
+    allowed: float,
     risk_before: float,
 ) -> Description:
     """What to order, by when, and what happens if it waits for the next chance."""
@@ -48,7 +49,7 @@ def reorder(
     summary = (
         f"Order {packs_text(quantity, item)} of {item.name} {when}: with an order placed only at the next chance, "
         f"{day_text(dates.next_chance)}, the risk of running out before it arrives on {day_text(dates.next_arrives)} "
-        f"is {percent(risk)}, and {percent(plan.allowed)} is allowed; through {day_text(shortage.day)} "
+        f"is {percent(risk)}, and {percent(allowed)} is allowed; through {day_text(shortage.day)} "
         f"{_supply_text(shortage.supply)}, {number(mean)} are needed on average, and "
         f"{number(shortage.need_quantile)} to be safe."
     )
@@ -56,7 +57,7 @@ def reorder(
         summary,
         {
             "risk": risk,
-            "allowed_risk": plan.allowed,
+            "allowed_risk": allowed,
             "risk_before_arrival": risk_before,
             "critical_risk": float(plan.policy.critical_risk),
             "order_by": order_by.isoformat(),

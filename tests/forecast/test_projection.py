@@ -13,14 +13,14 @@ from scipy import stats
 
 from planner.forecast.outlook import Need, Outlook
 from planner.forecast.projection import (
-    arrival_day,
     last_safe_order_date,
     on_hand,
     project,
     risk_day,
     stock_out_day,
 )
-from planner.site.state import ItemStock, Lot, OpenContainer, SiteState
+from planner.forecast.waiting import UNCERTAIN_MOST, expected_lines
+from planner.site.state import Announcement, ItemStock, Lot, OpenContainer, SiteState
 from tests.forecast.clinic import (
     BAG,
     BULK,
@@ -39,6 +39,9 @@ from tests.forecast.clinic import (
 CATALOGUE = catalogue(par_stock=[{"component": "epinephrine", "quantity": 3}])
 DAYS = 10
 NOW = at(MONDAY)
+
+LATE = 1 - (1 / 80) ** 0.5
+"""Of what is due at acme, with an allowance of a day, the share that comes on each day: 1/80 is later than that."""
 
 
 def need_of(item: str, per_day: list[float], variance: float = 0.0) -> Need:
@@ -98,8 +101,8 @@ SCENARIOS = [
         "6 6 4 4 4 4 4 4 4 4",
     ),
     ("an order by its promise", "order 4 placed -1 promised +3", "0", "0 0 0 4 4 4 4 4 4 4"),
-    ("an order without promise: lead time 2 and allowance 1", "order 4 placed -1", "0", "0 0 4 4 4 4 4 4 4 4"),
-    ("an order that should have come: the allowance", "order 4 placed -9 promised -2", "0", "0 4 4 4 4 4 4 4 4 4"),
+    ("an order without promise: the stated lead time", "order 4 placed -1", "0", "0 4 4 4 4 4 4 4 4 4"),
+    ("what should have come comes most likely today", "order 4 placed -9 promised -2", "0", "4 4 4 4 4 4 4 4 4 4"),
     ("an order due today", "order 4 placed -9 promised +0", "0", "4 4 4 4 4 4 4 4 4 4"),
     ("an order beyond the horizon", "order 4 placed -9 promised +40", "0", "0 0 0 0 0 0 0 0 0 0"),
     ("a cancelled order", "order 4 placed -1 promised +3 cancelled", "0", "0 0 0 0 0 0 0 0 0 0"),
@@ -142,7 +145,7 @@ def test_open_containers_serve_until_their_time_is_over() -> None:
     ]
     stock.presumed = Decimal(3)
     outlook = project(state, CATALOGUE, need_of(COMPLEX, [0.1, 0.1]), NOW)
-    np.testing.assert_allclose(outlook.supply[0], [2.4] * 4 + [2.1] * 6)  # 0.2 of the half was used
+    np.testing.assert_allclose(outlook.supply[0], [2.4] * 4 + [2.0] * 6)  # with .8 nothing of the half is used
     assert on_hand(state, CATALOGUE, COMPLEX, NOW) == pytest.approx(2.4)
     assert outlook.expiring == ((),)
 
@@ -155,11 +158,13 @@ def test_unsettled_sessions_have_used_what_they_were_expected_to() -> None:
 
 
 def test_risk_is_that_of_the_days_balance() -> None:
-    """Poisson need of 2 a day: 4 in stock, 6 more on the third day. The risk falls when they arrive."""
+    """Poisson need of 2 a day: 4 in stock, 6 more are due on the third day. The risk falls when they arrive."""
     need = need_of(VIAL, [2.0] * DAYS, variance=1.0)
     outlook = project(scene("lot A 4 expires +400\norder 6 placed -1 promised +2"), CATALOGUE, need, NOW)
     supply = np.array([4, 4] + [10] * 8)
-    exact = stats.poisson.sf(supply, 2.0 * np.arange(1, DAYS + 1))
+    through = 2.0 * np.arange(1, DAYS + 1)
+    missing = np.array([0, 0, *((1 - LATE) ** np.arange(1, DAYS - 1))])
+    exact = (1 - missing) * stats.poisson.sf(supply, through) + missing * stats.poisson.sf(4, through)
     np.testing.assert_allclose(outlook.risk[0], exact, atol=1.2e-3)
     assert outlook.risk[0, 2] < outlook.risk[0, 1]
     assert risk_day(outlook, 0, 0.3) == 1
@@ -231,10 +236,52 @@ def test_last_safe_order_date(item: str, needed_on: str, order_by: str) -> None:
     assert last_safe_order_date(CATALOGUE, SITE, item, day(needed_on)) == day(order_by)
 
 
-def test_an_overdue_order_is_expected_tomorrow_at_the_earliest() -> None:
+def test_an_order_comes_at_random_and_the_risk_is_that_of_the_mixture() -> None:
+    """Two vials are there, two are needed on each of two days; two more are due on Tuesday."""
+    need = need_of(VIAL, [2.0, 2.0], variance=0.5)
+    outlook = project(scene("lot A 2 expires +400\norder 2 placed -1 promised +1"), CATALOGUE, need, NOW)
+    x = stats.binom(8, 0.5)  # mean 4 and variance 2: need through Tuesday
+    without, with_it = x.sf(2), x.sf(4)
+    for column, missing in ((1, 1 - LATE), (2, (1 - LATE) ** 2)):
+        assert outlook.risk[0, column] == pytest.approx(missing * without + (1 - missing) * with_it, abs=1e-3)
+    assert outlook.supply[0, :3].tolist() == [2, 4, 4]
+
+
+def test_two_orders_are_late_independently() -> None:
+    need = need_of(VIAL, [0.0, 3.0])
+    outlook = project(scene("order 2 placed -1 promised +1\norder 1 placed -1 promised +1"), CATALOGUE, need, NOW)
+    assert outlook.risk[0, 1] == pytest.approx(1 - LATE**2)
+
+
+def test_an_overdue_order_comes_as_what_is_late_comes() -> None:
+    """The supplier of the bags allows for no delay: half of what it is late with comes on each day."""
     state = SiteState(SITE)
-    late = order(state, "o", BAG, 5, placed=day("-30"))  # its supplier has no allowance
-    assert arrival_day(CATALOGUE, SITE, BAG, late, MONDAY) == day("+1")
+    order(state, "o", BAG, 5, placed=day("-30"))
+    state.orders["o"].supplier = "slow"
+    [line] = expected_lines(state, CATALOGUE, MONDAY, DAYS)
+    np.testing.assert_allclose(line.arrived[:4], [0.5, 0.75, 0.875, 0.9375])
+
+
+def test_an_order_that_is_not_confirmed_brings_the_share_that_was_announced() -> None:
+    state = scene("order 10 placed -1")
+    told = Announcement("acme", None, day("-3"), day("+3"), Decimal("0.6"))
+    state.announced["acme"] = told
+    assert project(state, CATALOGUE, need_of(VIAL, []), NOW).supply[0, -1] == pytest.approx(6)
+    state.announced["acme"] = told._replace(first_day=day("+0"))
+    assert project(state, CATALOGUE, need_of(VIAL, []), NOW).supply[0, -1] == 10
+    state.announced["acme"] = told
+    state.orders["o0"].lines[VIAL].confirmed = 8
+    assert project(state, CATALOGUE, need_of(VIAL, []), NOW).supply[0, -1] == 8
+
+
+def test_many_uncertain_orders_are_taken_at_their_mean_beyond_some() -> None:
+    text = "\n".join("order 1 placed -1 promised +1" for _ in range(UNCERTAIN_MOST + 3))
+    need = need_of(VIAL, [0.0, 1.0])
+    outlook = project(scene(text), CATALOGUE, need, NOW)
+    # the mean of three is more than the two vials needed
+    assert outlook.risk[0, 1] == pytest.approx(0.0, abs=1e-9)
+    alone = project(scene("order 1 placed -1 promised +1"), CATALOGUE, need, NOW)
+    assert alone.risk[0, 1] == pytest.approx(1 - LATE)
 
 
 def test_nothing_at_a_site_is_an_empty_outlook() -> None:

@@ -107,8 +107,7 @@ def bundle(**policy: Any) -> Bundle:
                 {
                     "id": "acme",
                     "name": "Acme",
-                    "lead_time_days": 2,
-                    "late_allowance_days": 1,
+                    "lead_time_days": 3,
                     "minimum_order_value": "100",
                 },
                 {

@@ -14,7 +14,7 @@ from planner.forecast.outlook import ExpiringLot
 from planner.messages import Alert, AlertKind, AlertState
 from planner.reorder.alerts import key_of, review, standing_keys
 from planner.reorder.findings import SESSIONS_LISTED
-from planner.reorder.policy import allowed_risk
+from planner.reorder.levels import allowed_risk
 from planner.site.state import CountFinding, SiteState
 from tests.reorder.clinic import (
     CATHETER,

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from planner.forecast.quantiles import quantiles
-from planner.reorder.policy import rounded, site_plan, sticky, worst_risk
+from planner.reorder.policy import rounded, site_plan, sticky
 from planner.site.state import SiteState
 from tests.reorder.clinic import (
     CATHETER,
@@ -57,7 +57,7 @@ def test_order_up_to_level_of_poisson_need(service_level: str, mean: float, leve
     clinic = catalogue(service_level=service_level)
     state = SiteState(SITE)
     seen = outlook(state, MONDAY, {MAGNESIUM: mean / 4})
-    plan = site_plan(clinic, SITE, seen, at(MONDAY))
+    plan = site_plan(SiteState(SITE), clinic, seen, at(MONDAY))
     row = plan.index[MAGNESIUM]
     assert plan.covered_until(row) == MONDAY + timedelta(days=3)
     shortage = plan.shortage(seen, row)
@@ -69,7 +69,7 @@ def test_order_up_to_level_of_overdispersed_need(service_level: str, level: int)
     """Negative binomial, mean 12, variance 30: stockpyl 1.0.2, newsvendor_discrete with that distribution."""
     clinic = catalogue(service_level=service_level)
     seen = outlook(SiteState(SITE), MONDAY, {MAGNESIUM: 3.0}, dispersion=2.5)
-    plan = site_plan(clinic, SITE, seen, at(MONDAY))
+    plan = site_plan(SiteState(SITE), clinic, seen, at(MONDAY))
     assert plan.shortage(seen, plan.index[MAGNESIUM]).need_quantile == level
 
 
@@ -82,7 +82,7 @@ def test_order_up_to_level_of_normal_need(review: int, level: float) -> None:
     clinic = catalogue(service_level="0.95", review_period_days=review)
     tuesday = MONDAY + timedelta(days=1)
     seen = outlook(SiteState(SITE), tuesday, {MAGNESIUM: 20.0}, dispersion=0.8)
-    plan = site_plan(clinic, SITE, seen, at(tuesday))
+    plan = site_plan(SiteState(SITE), clinic, seen, at(tuesday))
     row = plan.index[MAGNESIUM]
     days = plan.last_reached(row) + 1
     expected = days * 20 + (level - {1: 100, 6: 200}[review]) * math.sqrt(days / {1: 5, 6: 10}[review])
@@ -145,7 +145,7 @@ def test_the_worst_day_decides_not_the_last() -> None:
     stock(state, MAGNESIUM, 30)
     order(state, "O-1", MAGNESIUM, 100, at(MONDAY), promised=MONDAY + timedelta(days=9))
     seen = outlook(state, MONDAY, {MAGNESIUM: 8.0})
-    plan = site_plan(clinic, SITE, seen, at(MONDAY))
+    plan = site_plan(SiteState(SITE), clinic, seen, at(MONDAY))
     shortage = plan.shortage(seen, plan.index[MAGNESIUM])
     assert shortage.day == MONDAY + timedelta(days=8)
     assert (shortage.supply, shortage.need_quantile) == (30, quantiles([72.0], [72.0], (0.95,))[0, 0])
@@ -169,9 +169,9 @@ def test_more_is_needed_just_when_the_risk_is_too_high(
     stock(state, MAGNESIUM, on_hand)
     order(state, "O-1", MAGNESIUM, 25, at(MONDAY), promised=MONDAY + timedelta(days=arrives))
     seen = outlook(state, MONDAY, {MAGNESIUM: per_day}, dispersion=dispersion)
-    plan = site_plan(clinic, SITE, seen, at(MONDAY))
+    plan = site_plan(SiteState(SITE), clinic, seen, at(MONDAY))
     row = plan.index[MAGNESIUM]
-    too_high = worst_risk(seen.risk, plan.reached)[row] > plan.allowed
+    too_high = plan.risk(seen)[row] > plan.levels(seen).allowed[row]
     assert (plan.shortage(seen, row).needed > 0) == too_high
 
 
@@ -180,9 +180,9 @@ def test_a_lead_time_beyond_the_horizon_looks_at_its_last_day() -> None:
     items = tuple(i.model_copy(update={"lead_time_days": 200}) for i in clinic.bundle.items)
     far = type(clinic)(clinic.bundle.model_copy(update={"items": items}))
     seen = outlook(SiteState(SITE), MONDAY, {MAGNESIUM: 1.0})
-    plan = site_plan(far, SITE, seen, at(MONDAY))
+    plan = site_plan(SiteState(SITE), far, seen, at(MONDAY))
     row = plan.index[MAGNESIUM]
-    assert plan.days_before(row) == 89
+    assert plan.days_before(row) == 90
     assert plan.last_reached(row) == 89
     assert plan.shortage(seen, row).day == MONDAY + timedelta(days=89)
 
@@ -193,8 +193,8 @@ def test_an_order_that_comes_today_leaves_no_day_before_it() -> None:
     suppliers = tuple(s.model_copy(update={"late_allowance_days": 0}) for s in clinic.bundle.suppliers)
     near = type(clinic)(clinic.bundle.model_copy(update={"items": items, "suppliers": suppliers}))
     seen = outlook(SiteState(SITE), MONDAY, {MAGNESIUM: 1.0})
-    plan = site_plan(near, SITE, seen, at(MONDAY))
+    plan = site_plan(SiteState(SITE), near, seen, at(MONDAY))
     row = plan.index[MAGNESIUM]
     assert plan.days_before(row) == 0
-    assert worst_risk(seen.risk, plan.before)[row] == 0
+    assert plan.missing[row].max() == 0
     assert plan.last_reached(row) == 0

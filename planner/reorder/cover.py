@@ -1,0 +1,228 @@
+"""How much is missing until the next order comes, when that and what is on order arrive at random.
+
+An order placed now arrives on day A; the one of the next chance is due on day N, and comes K delivery days late. What
+is ordered now must last until then, so with y containers more the risk is
+
+    R(y) = Σ_k P(K = k) max { P(need through d > supply through d + y) : A ≤ d < N + k }
+
+with the supply through d itself a mixture over what is on order (``planner.forecast.waiting``). This is the (R, S) rule
+with random lead times: distributions of need are mixed over the lead time, not their means and variances (G. D. Eppen,
+R. K. Martin, "Determining safety stock in the presence of stochastic lead time and demand", *Management Science* 34
+(1988) 1380–1390). The order is the least y with R(y) ≤ the accepted risk, so supply + y is the order-up-to level S:
+
+    Σ_k P(K = k) P(need until the next order comes k days late > S) ≤ 1 − service level
+
+Booked sessions are advance demand information; base stock on the *modified* position, supply less what is booked,
+stays optimal (G. Gallego, Ö. Özer, "Integrating Replenishment Decisions with Advance Demand Information", *Management
+Science* 47 (2001) 1344–1360): S moves with the book, one for one.
+
+The largest value over the days up to d is taken, since a delivery during the interval does not help the days before
+it. For ``fill`` it is the expected number of containers short by d, less those already short when this order arrives,
+over the need of a cycle; for money the risk less what waste counts against it (``planner.reorder.levels``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from planner.catalogue.model import Item
+from planner.forecast.loss import loss
+from planner.forecast.outlook import Floats, Outlook
+from planner.forecast.quantiles import MAXIMUM_LEVEL, quantiles, survival
+from planner.forecast.waiting import CERTAIN
+from planner.reorder.levels import Levels
+
+_ROUNDING: Final = 1e-9
+_WIDEN: Final = 4.0
+_STEP_LEAST: Final = 2.0
+_WIDENINGS_MOST: Final = 40
+
+Rows = npt.NDArray[np.intp]
+
+
+class Cover:
+    """Some items of an outlook, and what they must last until.
+
+    Args:
+        rows: of the outlook.
+        arrives: column in which an order placed now arrives, by item of the outlook.
+        ends: P(the protection interval ends with column d), shape (items, days).
+        more_supply: containers that later orders bring for certain, shape (items, days); None: none.
+    """
+
+    def __init__(  # noqa: PLR0917
+        self,
+        outlook: Outlook,
+        levels: Levels,
+        items: Sequence[Item],
+        rows: Sequence[int],
+        arrives: Sequence[int],
+        ends: Floats,
+        more_supply: Floats | None = None,
+    ) -> None:
+        self._outlook, self._levels = outlook, levels
+        self.rows: Rows = np.asarray(rows, np.intp)
+        self._items = [items[row] for row in rows]
+        self._arrives = np.asarray(arrives, np.intp)[self.rows]
+        self._base = (outlook.supply if outlook.base is None else outlook.base)[self.rows]
+        if more_supply is not None:
+            self._base = self._base + more_supply[self.rows]
+        against = outlook.cumulative_variance if outlook.against_variance is None else outlook.against_variance
+        self._lay_out(ends[self.rows])
+        row = self.rows[self._row]
+        self._at, self._probability, came = self._spread(row, self._column)
+        self._mean = outlook.cumulative_mean[row, self._column][self._at]
+        self._variance = against[row, self._column][self._at]
+        self._stock = self._base[self._row, self._column][self._at] + came
+        self._of = self._row[self._at]
+        self.decisive: Rows = np.zeros(self.rows.size, np.intp)
+        """By item the column on which most is missing, once ``needed`` was asked for."""
+
+    def _lay_out(self, ends: Floats) -> None:
+        """The cells (item, day) that matter: where the interval may end, and before a delivery (need only rises, so
+        between two deliveries the last day is the worst)."""
+        days = ends.shape[1]
+        column = np.arange(days)
+        last = days - 1 - (ends[:, ::-1] > 0).argmax(axis=1)
+        window = (column >= np.minimum(self._arrives, last)[:, None]) & (column <= last[:, None])
+        rising = np.zeros_like(window)
+        rising[:, :-1] = np.diff(self._base, axis=1) > _ROUNDING
+        waiting = self._outlook.waiting
+        if waiting is not None and waiting.quantity.size:
+            comes = np.diff(waiting.arrived, axis=1) > CERTAIN
+            for number, row in enumerate(self.rows.tolist()):
+                begin, end = waiting.begins[row], waiting.begins[row + 1]
+                if end > begin:
+                    rising[number, :-1] |= comes[begin:end].any(axis=0)
+        self._row, self._column = np.nonzero(window & ((ends > 0) | rising))
+        counts = np.bincount(self._row, minlength=self.rows.size)
+        self._place = np.arange(self._row.size) - np.repeat(np.cumsum(counts) - counts, counts)
+        self._ends: Floats = np.zeros((self.rows.size, int(counts.max(initial=1))))
+        self._ends[self._row, self._place] = ends[self._row, self._column]
+
+    def _spread(self, rows: Rows, columns: Rows) -> tuple[Rows, Floats, Floats]:
+        waiting = self._outlook.waiting
+        if waiting is None or not waiting.quantity.size:
+            return np.arange(rows.size), np.ones(rows.size), np.zeros(rows.size)
+        return waiting.spread(rows, columns)
+
+    # --- R(y) ---------------------------------------------------------------------------------------------
+
+    def risk(self, more: Floats) -> Floats:
+        """What is to be compared with ``levels.allowed``, by item, with ``more`` containers more of each."""
+        stock = self._stock + more[self._of] + _ROUNDING
+        short = (
+            loss(self._mean, self._variance, stock)
+            if self._levels.fill
+            else survival(self._mean, self._variance, stock)
+        )
+        table = np.zeros_like(self._ends)
+        table[self._row, self._place] = np.bincount(self._at, self._probability * short, self._row.size)
+        result: Floats = (np.maximum.accumulate(table, axis=1) * self._ends).sum(axis=1)
+        if self._levels.fill:
+            return np.maximum(result - self._short_before(more), 0.0) / self._levels.cycle_need[self.rows]
+        wasted = self._levels.waste[self.rows]
+        if wasted.any():
+            result -= wasted * self._unused(more)
+        return result
+
+    def _short_before(self, more: Floats) -> Floats:
+        """Containers expected short when this order arrives: what it cannot help, and does not count."""
+        before = self._arrives - 1
+        there = before >= 0
+        at = np.maximum(before, 0)
+        outlook = self._outlook
+        short = loss(
+            outlook.cumulative_mean[self.rows, at],
+            outlook.cumulative_variance[self.rows, at],
+            outlook.supply[self.rows, at] + more + _ROUNDING,
+        )
+        return np.where(there, short, 0.0)
+
+    def _unused(self, more: Floats) -> Floats:
+        """P(the last container of an order placed now is left when it expires), as far as the horizon reaches."""
+        outlook, days = self._outlook, self._base.shape[1]
+        last = self._arrives + [item.shelf_life_days - 1 for item in self._items]
+        inside = last < days
+        at = np.minimum(last, days - 1)
+        reached = survival(
+            outlook.cumulative_mean[self.rows, at],
+            outlook.cumulative_variance[self.rows, at],
+            np.ceil(outlook.supply[self.rows, at] + more - _ROUNDING) - 1,
+        )
+        return np.where(inside, 1.0 - reached, 0.0)
+
+    # --- the order ----------------------------------------------------------------------------------------
+
+    def needed(self) -> Floats:
+        """The least number of containers more with which the risk is accepted (negative: so many are spare), such
+        that the supply on the decisive day is whole."""
+        allowed = self._levels.allowed[self.rows]
+        guess = self._guess(allowed)
+        if self._is_plain():
+            return guess
+        spread = np.zeros(self.rows.size)
+        np.maximum.at(spread, self._of, np.sqrt(self._variance))
+        step = np.maximum(np.ceil(spread / 4), _STEP_LEAST)
+        low, high = guess - step, guess + step
+        self._bracket(low, step, allowed, above=True)
+        self._bracket(high, step, allowed, above=False)
+        while (high - low > 1 + _ROUNDING).any():
+            middle = low + np.floor((high - low) / 2)
+            enough = self.risk(middle) <= allowed + _ROUNDING
+            high, low = np.where(enough, middle, high), np.where(enough, low, middle)
+        return high
+
+    def _bracket(self, bound: Floats, step: Floats, allowed: Floats, *, above: bool) -> None:
+        """Move the bounds, in place, until the risk there is above the accepted one, or is not."""
+        step = step.copy()
+        for _ in range(_WIDENINGS_MOST):
+            # ends: with enough the risk is 0; with nothing it is 1 where there is need, and else the bound is as good
+            wrong = (self.risk(bound) > allowed + _ROUNDING) != above
+            if above:
+                wrong &= bound > -self._most_spare()
+            if not wrong.any():
+                return
+            step[wrong] *= _WIDEN
+            bound[wrong] += -step[wrong] if above else step[wrong]
+
+    def _most_spare(self) -> Floats:
+        """By item: with so many fewer nothing is left on any day."""
+        most = np.zeros(self.rows.size)
+        np.maximum.at(most, self._of, self._stock)
+        return most + 1.0
+
+    def _guess(self, allowed: Floats) -> Floats:
+        """The answer if everything came in the expected course and the next order as late as it is at the level."""
+        within = np.cumsum(self._ends, axis=1) - self._ends < 1 - allowed[:, None] - _ROUNDING
+        cells = within[self._row, self._place]
+        row, column = self._row[cells], self._column[cells]
+        outlook = self._outlook
+        against = outlook.cumulative_variance if outlook.against_variance is None else outlook.against_variance
+        mean, variance = outlook.cumulative_mean[self.rows[row], column], against[self.rows[row], column]
+        supply = outlook.supply[self.rows[row], column]
+        if outlook.base is not None:
+            supply = supply + self._base[row, column] - outlook.base[self.rows[row], column]
+        elif self._base is not outlook.supply:
+            supply = self._base[row, column]
+        level = np.zeros(row.size)
+        for value in np.unique(allowed[row]):
+            same = allowed[row] == value
+            level[same] = quantiles(mean[same], variance[same], (min(1 - float(value), MAXIMUM_LEVEL),))[0]
+        missing = level - supply
+        result = np.full(self.rows.size, -math.inf)
+        np.maximum.at(result, row, missing)
+        first = np.flatnonzero(missing == result[row])[::-1]
+        self.decisive[row[first]] = column[first]
+        return result
+
+    def _is_plain(self) -> bool:
+        """Whether nothing is random but need, and the risk is that of running out: then the guess is exact."""
+        if self._levels.fill or self._levels.waste[self.rows].any():
+            return False
+        return bool((self._probability == 1).all() and ((self._ends > 0).sum(axis=1) == 1).all())

@@ -197,13 +197,7 @@ def _own_bundle(scenario: Scenario, bundle: Bundle) -> Bundle:
     standard = next((policy for policy in bundle.policies if policy.id == _POLICY), None)
     if standard is None:
         raise ValueError(f"the catalogue has no policy {_POLICY!r}, which a scenario's own clinic follows")
-    policy = Policy.model_validate(
-        {
-            **standard.model_dump(),
-            "service_level": str(scenario.service_level),
-            "review_period_days": scenario.review_period_days,
-        }
-    )
+    policy = _policy(scenario, standard)
     items = [_item(item, clinic.lead_days, clinic.shelf_life_days) for item in clinic.items]
     body = {
         "version": "unversioned",
@@ -241,6 +235,21 @@ def _own_bundle(scenario: Scenario, bundle: Bundle) -> Bundle:
     }
     made = Bundle.model_validate(body)
     return made.model_copy(update={"version": version_of(made)})
+
+
+def _policy(scenario: Scenario, policy: Policy) -> Policy:
+    """A policy that knows what things cost in the scenario, and what service is wanted."""
+    costs = scenario.costs
+    return Policy.model_validate(
+        {
+            **policy.model_dump(),
+            "service_measure": scenario.service_measure,
+            "service_level": str(scenario.service_level),
+            "review_period_days": scenario.review_period_days,
+            "holding_cost_per_year": str(costs.holding_per_year) if costs.holding_per_year else None,
+            "order_line_cost": str(costs.order_line) if costs.order_line and costs.holding_per_year else None,
+        }
+    )
 
 
 def _item(item: ClinicItem, lead_days: int | None, shelf_life_days: int | None) -> dict[str, Any]:
@@ -284,12 +293,13 @@ def _per_day(rate: float) -> dict[str, str]:
 
 
 def _as_simulated(scenario: Scenario, bundle: Bundle) -> Bundle:
-    """The catalogue as the scenario changes it: order days of all suppliers, if it says so; and no par stock, which
-    no policy but the planner knows of and no simulated session uses."""
+    """The catalogue as the scenario changes it: order days of all suppliers, if it says so; policies that
+    know its costs; and no par stock, which no policy but the planner knows of and no simulated session uses."""
     order_days = scenario.deliveries.order_days
     suppliers = bundle.suppliers
     if order_days is not None:
         suppliers = tuple(s.model_copy(update={"order_days": order_days}) for s in suppliers)
     sites = tuple(site.model_copy(update={"par_stock": ()}) for site in bundle.sites)
-    changed = bundle.model_copy(update={"suppliers": suppliers, "sites": sites})
+    policies = tuple(_policy(scenario, policy) for policy in bundle.policies)
+    changed = bundle.model_copy(update={"suppliers": suppliers, "sites": sites, "policies": policies})
     return changed.model_copy(update={"version": version_of(changed)})

@@ -188,7 +188,9 @@ class Scenario(StrictModel):
     there are many items, most of them rare). Opponents have a dial for each item, which reaches it."""
     tuned_on: Slug | None = None
     """Scenario on which the policies are tuned: their parameters are frozen when this one runs. Absent: itself."""
-    service_level: Annotated[float, Field(gt=0, lt=1)] = 0.98
+    service_measure: Literal["cycle", "fill", "session"] = "fill"
+    """Of the planner's policy."""
+    service_level: Annotated[float, Field(gt=0, lt=1)] = 0.985
     """Of the planner's policy, before it is tuned."""
     review_period_days: Annotated[int, Field(ge=1, le=60)] = 1
 

@@ -47,7 +47,7 @@ def test_simple_methods_are_as_measured_before(method: str, scores: dict[tuple[s
     assert found == list(MEASURED_BEFORE[method])
 
 
-@pytest.mark.parametrize(("lead", "wanted"), zip(LEADS, WANTED, strict=True))
+@pytest.mark.parametrize(("lead", "wanted"), list(zip(LEADS, WANTED, strict=True)))
 def test_the_planner_is_as_good_as_was_asked(lead: int, wanted: float, scores: dict[tuple[str, int], Score]) -> None:
     planner = scores[PLANNER, lead]
     assert planner.n == 205

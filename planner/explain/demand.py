@@ -149,8 +149,9 @@ class Demand:
     def _containers_per_unit(self, firm: Floats) -> Floats:
         """Containers for each unit that sessions are expected to use, by day: what the site has learned of it; for a
         multi-dose item what a mL of the day takes, the rests discarded among them."""
-        if self._item.counted_in == "containers":
-            return np.full(self._days, self._state.learned.use.mean_factor(self._item.id))
+        learned = self._state.learned
+        if self._item.counted_in == "containers" and learned.scores.method(self._item.id) == "planner":
+            return np.full(self._days, learned.use.mean_factor(self._item.id))
         volume = np.zeros(self._days)
         for _, entry, probability in self._booked:
             mean = float(self._state.profiles[entry.profile].items[self._item.id].mean)

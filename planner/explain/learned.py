@@ -7,6 +7,7 @@ from datetime import date
 
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import Item
+from planner.explain.accuracy import accuracy_figure
 from planner.explain.model import LearnedFigure
 from planner.learning.other import Intermittent, Missing
 from planner.learning.use import Learnt
@@ -18,7 +19,8 @@ _VISIBLE = 0.0005
 
 
 def learned_figures(state: SiteState, catalogue: Catalogue, item: Item) -> tuple[LearnedFigure, ...]:
-    """Of an item at a site: use per session, waste, what counts found of it, and use that no booking explains."""
+    """Of an item at a site: use per session, waste, what counts found of it, use that no booking explains, and how good
+    its forecasts have been."""
     learned = state.learned
     by_day = catalogue.sites[state.site].consumption == "dispensed"
     found: list[LearnedFigure] = []
@@ -30,6 +32,9 @@ def learned_figures(state: SiteState, catalogue: Catalogue, item: Item) -> tuple
         found.append(_unexplained(told))
     if missing is not None and missing.expected().mean > _VISIBLE:
         found.append(_missing(missing))
+    accuracy = accuracy_figure(learned.scores, item.id)
+    if accuracy is not None:
+        found.append(accuracy)
     return tuple(found)
 
 

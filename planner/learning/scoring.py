@@ -162,6 +162,8 @@ def _simply(state: SiteState, catalogue: Catalogue, need: Need, rows: Sequence[i
     after = [booked, booked_variance, mean - booked, of_day - booked_variance]
     for array, values in zip(arrays, after, strict=True):
         array[rows] = values
+    other = np.zeros_like(need.to_come_mean) if need.other_mean is None else need.other_mean.copy()
+    other[rows] = after[2]  # by this method no booking explains it
     cumulative_variance = need.cumulative_variance.copy()
     cumulative_variance[rows] = spread
     totals = need.totals
@@ -176,6 +178,7 @@ def _simply(state: SiteState, catalogue: Catalogue, need: Need, rows: Sequence[i
         to_come_variance=to_come_variance,
         cumulative_variance=cumulative_variance,
         totals=totals,
+        other_mean=other,
     )
 
 

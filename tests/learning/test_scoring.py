@@ -158,7 +158,7 @@ def test_past_errors_change_the_variance_of_totals_of_items_and_groups() -> None
     assert wide.totals is not None
     assert need.totals is not None
     for key, factor in ((("group", "drugs"), 2.0), (("component", "magnesium"), 3.0), (("sessions", SESSIONS), 1.0)):
-        at_row = need.totals.keys.index(key)  # type: ignore[arg-type]
+        at_row = need.totals.keys.index(key)
         ratio = wide.totals.cumulative_variance[at_row] / need.totals.cumulative_variance[at_row]
         assert ratio[-1] == pytest.approx(factor, rel=1e-6), key
     assert wide.mean == pytest.approx(need.mean)
@@ -187,6 +187,15 @@ def test_an_item_that_uses_the_simple_method_is_needed_as_it_was_used() -> None:
     assert after == pytest.approx(np.maximum(earlier + moved, 0.0), abs=1e-9), "a group is the sum of its items"
     assert need.cumulative_variance is not None
     assert np.all(np.diff(need.cumulative_variance[row]) >= -1e-9)
+    stock = clinic.desk.received(at(clinic.day, "07:00"), MAGNESIUM, 1, lot="L9")
+    clinic.driver.feed("stock", stock)
+    told = step.explain(NORTH, MAGNESIUM)
+    assert sum(booking.expected for booking in told.bookings) == pytest.approx(told.need.firm_mean)
+    coming = sum(part.expected for part in told.to_come) + told.unexplained
+    assert coming == pytest.approx(told.need.to_come_mean, abs=1e-9)
+    (line,) = [figure.words for figure in told.learned if figure.name == "spread of forecasts"]
+    assert line.startswith("Of its forecasts ")
+    assert line.endswith("The mean of the same weekday over eight weeks has been better, and is used in its place.")
 
 
 def test_what_is_certain_is_needed_whatever_the_simple_method_says() -> None:

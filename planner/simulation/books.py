@@ -47,6 +47,10 @@ __all__ = [
 ]
 
 
+BOOKINGS_MOST = 5_000_000
+"""Of one site. Sessions booked long ahead at a high hazard of cancellation need bookings without end."""
+
+
 @dataclass(frozen=True, slots=True)
 class Book:
     """A synthetic book."""
@@ -68,7 +72,7 @@ def generate(spec: BookSpec, seed: int, catalogue: Catalogue | None = None) -> B
     ``catalogue`` says what sessions use; needed with ``spec.actual_use`` alone.
 
     Raises:
-        ValueError: ``spec.actual_use`` without a catalogue.
+        ValueError: ``spec.actual_use`` without a catalogue; or as ``draw_truth``.
         Refused: with ``spec.actual_use``, the catalogue cannot expand a booking.
         KeyError: with ``spec.actual_use``, the catalogue lacks a site or a protocol of the book.
     """
@@ -82,9 +86,16 @@ def generate(spec: BookSpec, seed: int, catalogue: Catalogue | None = None) -> B
 
 
 def draw_truth(spec: BookSpec, site: BookedSite, rng: Generator) -> Truth:
-    """One site's rates and parties, without telling them."""
+    """One site's rates and parties, without telling them.
+
+    Raises:
+        ValueError: the hazard is such that more than ``BOOKINGS_MOST`` bookings would be made for those that are kept.
+    """
     calendar = Calendar(spec, warm_up_days(spec))
     rates = tuple(segment_rates(spec, segment, calendar, site.factor) for segment in spec.segments)
+    bookings = sum(float(of_segment.bookings.sum()) for of_segment in rates)
+    if not bookings <= BOOKINGS_MOST:
+        raise ValueError(f"hazard: found {bookings:.3g} bookings for the sessions wanted; expected {BOOKINGS_MOST:,}")
     shocks = draw_shocks(spec, rng)
     return Truth(spec, calendar, rates, shocks, draw_parties(spec, calendar, rates, shocks, rng))
 

@@ -79,10 +79,12 @@ def _list() -> None:
 
 def _generate(ctx: click.Context, spec: BookSpec, seed: int) -> Book:
     """The book; the catalogue in the settings says what sessions use, where the book tells it."""
-    if not spec.actual_use:
-        return generate(spec, seed)
     try:
+        if not spec.actual_use:
+            return generate(spec, seed)
         return generate(spec, seed, Catalogue(configured_catalogue(session_of(ctx).settings)))
+    except ValueError as error:
+        raise Failure(plain(error), "Correct the book.") from error
     except NothingKnown as error:
         raise Failure(plain(error), "planner check lists them.") from error
     except KeyError as error:

@@ -204,6 +204,42 @@ def test_proposals_and_topics(worker: Worker) -> None:
     assert topics["outcomes"]["waiting"] is None
 
 
+def test_accuracy_of_a_site_whose_days_have_passed(tmp_path: Path) -> None:
+    days = [f"2026-03-{day:02d}" for day in range(2, 19)]
+    events = [RECEIVED]
+    for number, day in enumerate(days[3:], start=1):
+        booked = f"{days[number - 1]}T09:00:00-07:00"
+        booking = {"booking_id": f"bk-{number}", "event_id": f"b-{number}"}
+        events.append(BOOKED | booking | {"occurred_at": booked, "start": f"{day}T10:00:00-07:00"})
+    for number, day in enumerate(days[3:], start=1):
+        told = {"booking_id": f"bk-{number}", "event_id": f"d-{number}", "version": 2}
+        events.append({"type": "booking.completed", "occurred_at": f"{day}T17:00:00-07:00", "site": "north", **told})
+    events.sort(key=lambda event: str(event["occurred_at"]))
+    text = "\n".join(json.dumps(event) for event in events)
+    with Worker(tmp_path, "--clock", "event") as running:
+        published = planner(running.broker, "publish", "-", stdin=text)
+        assert published.exit_code == 0, published.output
+        running.until(
+            lambda: '"sessions"' in planner(running.broker, "accuracy", "--json").stdout, "something has been scored"
+        )
+        everything = lines(planner(running.broker, "accuracy", "--json").stdout)
+        assert {"sessions", "group/magnesium-sulfate", f"item/{VIAL}"} <= {said["series"] for said in everything}
+        short = planner(running.broker, "accuracy")
+        assert "sessions" in short.stdout
+        assert "item/" not in short.stdout, "items are listed with their site"
+        assert f"item/{VIAL}" in planner(running.broker, "accuracy", "north").stdout
+        one = planner(running.broker, "accuracy", "north", "--series", f"item/{VIAL}")
+        assert f"north  item/{VIAL}" in one.stdout
+        assert "forecast by the planner" in one.stdout
+        (said,) = lines(planner(running.broker, "accuracy", "north", "--series", "sessions", "--json").stdout)
+        assert said["leads"], "by lead"
+        nowhere = planner(running.broker, "accuracy", "atlantis")
+        assert (nowhere.exit_code, nowhere.stdout) == (6, "")
+        assert "no scores of site atlantis" in nowhere.stderr
+        asked = planner(running.broker, "why", "north", VIAL)
+        assert "Of its forecasts" in asked.stdout
+
+
 # --- catalogue --------------------------------------------------------------------------------------------
 
 

@@ -89,6 +89,7 @@ READING = [
     ("alerts",),
     ("forecasts",),
     ("proposals",),
+    ("accuracy",),
     ("stock", "north"),
     ("why", "north", "saline-flush-10ml"),
     ("requirements", "b"),
@@ -135,6 +136,8 @@ def test_events_without_a_worker_time_out_and_are_kept(log: str) -> None:
 def test_an_empty_log_has_nothing_to_show(log: str) -> None:
     assert "no alerts" in planner(log, "alerts").stdout
     assert planner(log, "proposals").stdout == "nothing to order\n"
+    said = "nothing scored yet: the first forecasts of a site are scored when its second day is over\n"
+    assert planner(log, "accuracy").stdout == said
     assert planner(log, "dead-letters").stdout == "no dead letters\n"
     assert planner(log, "dead-letters", "replay").stdout == "nothing to send again\n"
     assert planner(log, "forecasts").exit_code == 6

@@ -29,6 +29,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 
 from planner.catalogue.model import Item
 from planner.forecast.loss import loss
@@ -38,9 +39,10 @@ from planner.forecast.waiting import CERTAIN
 from planner.reorder.levels import Levels
 
 _ROUNDING: Final = 1e-9
+_FRACTIONS: Final[Floats] = np.arange(17) / 16
+_WIDTH_LEAST: Final = 8.0
 _WIDEN: Final = 4.0
-_STEP_LEAST: Final = 2.0
-_WIDENINGS_MOST: Final = 40
+_SEARCHES_MOST: Final = 40
 
 Rows = npt.NDArray[np.intp]
 
@@ -70,8 +72,8 @@ class Cover:
         self._items = [items[row] for row in rows]
         self._arrives = np.asarray(arrives, np.intp)[self.rows]
         self._base = (outlook.supply if outlook.base is None else outlook.base)[self.rows]
-        if more_supply is not None:
-            self._base = self._base + more_supply[self.rows]
+        self._more = np.zeros_like(self._base) if more_supply is None else more_supply[self.rows]
+        self._base = self._base + self._more
         against = outlook.cumulative_variance if outlook.against_variance is None else outlook.against_variance
         self._lay_out(ends[self.rows])
         row = self.rows[self._row]
@@ -114,16 +116,15 @@ class Cover:
     # --- R(y) ---------------------------------------------------------------------------------------------
 
     def risk(self, more: Floats) -> Floats:
-        """What is to be compared with ``levels.allowed``, by item, with ``more`` containers more of each."""
-        stock = self._stock + more[self._of] + _ROUNDING
-        short = (
-            loss(self._mean, self._variance, stock)
-            if self._levels.fill
-            else survival(self._mean, self._variance, stock)
-        )
-        table = np.zeros_like(self._ends)
-        table[self._row, self._place] = np.bincount(self._at, self._probability * short, self._row.size)
-        result: Floats = (np.maximum.accumulate(table, axis=1) * self._ends).sum(axis=1)
+        """What is to be compared with ``levels.allowed``, with ``more`` containers more: shape (…, items), as more."""
+        stock = self._stock + more[..., self._of] + _ROUNDING
+        tail = loss if self._levels.fill else survival
+        short = self._probability * tail(self._mean, self._variance, stock)
+        if self._at.size > self._row.size:
+            short = np.apply_along_axis(lambda x: np.bincount(self._at, x, self._row.size), -1, short)
+        table = np.zeros((*more.shape[:-1], *self._ends.shape))
+        table[..., self._row, self._place] = short
+        result: Floats = (np.maximum.accumulate(table, axis=-1) * self._ends).sum(axis=-1)
         if self._levels.fill:
             return np.maximum(result - self._short_before(more), 0.0) / self._levels.cycle_need[self.rows]
         wasted = self._levels.waste[self.rows]
@@ -163,57 +164,54 @@ class Cover:
         """The least number of containers more with which the risk is accepted (negative: so many are spare), such
         that the supply on the decisive day is whole."""
         allowed = self._levels.allowed[self.rows]
-        guess = self._guess(allowed)
         if self._is_plain():
-            return guess
+            return self._guess(allowed, exact=True)
+        return self._search(self._guess(allowed, exact=False), allowed)
+
+    def _search(self, guess: Floats, allowed: Floats) -> Floats:
+        """The least y, whole containers from ``guess``, with R(y) ≤ ``allowed``: R, which only falls, at many y at
+        once (a call of numpy costs more than a few hundred figures), then closer between two of them."""
         spread = np.zeros(self.rows.size)
         np.maximum.at(spread, self._of, np.sqrt(self._variance))
-        step = np.maximum(np.ceil(spread / 4), _STEP_LEAST)
-        low, high = guess - step, guess + step
-        self._bracket(low, step, allowed, above=True)
-        self._bracket(high, step, allowed, above=False)
-        while (high - low > 1 + _ROUNDING).any():
-            middle = low + np.floor((high - low) / 2)
-            enough = self.risk(middle) <= allowed + _ROUNDING
-            high, low = np.where(enough, middle, high), np.where(enough, low, middle)
+        least = np.zeros(self.rows.size)
+        np.minimum.at(least, self._of, -self._stock)
+        least -= 1 + spread  # nothing is usable on any day: whoever accepts that, needs nothing
+        width = np.maximum(np.ceil(2 * spread), _WIDTH_LEAST)
+        low, high = guess - width, guess + width
+        item, last = np.arange(self.rows.size), _FRACTIONS.size - 1
+        for _ in range(_SEARCHES_MOST):
+            # ends: between two values the width falls to a sixteenth, beyond them it grows fourfold
+            grid = low + np.floor(_FRACTIONS[:, None] * (high - low))
+            enough = self.risk(grid) <= allowed + _ROUNDING
+            none, first = ~enough[last], enough.argmax(axis=0)
+            all_ = enough[0] & (low > least)
+            width = np.where(none | all_, width * _WIDEN, width)
+            at = np.maximum(first, 1)
+            low, high = (
+                np.where(none, high, np.where(all_, low - width, grid[at - 1, item])),
+                np.where(none, high + width, np.where(all_, low, grid[at, item])),
+            )
+            if not (none | all_ | (high - low > 1 + _ROUNDING)).any():
+                break
         return high
 
-    def _bracket(self, bound: Floats, step: Floats, allowed: Floats, *, above: bool) -> None:
-        """Move the bounds, in place, until the risk there is above the accepted one, or is not."""
-        step = step.copy()
-        for _ in range(_WIDENINGS_MOST):
-            # ends: with enough the risk is 0; with nothing it is 1 where there is need, and else the bound is as good
-            wrong = (self.risk(bound) > allowed + _ROUNDING) != above
-            if above:
-                wrong &= bound > -self._most_spare()
-            if not wrong.any():
-                return
-            step[wrong] *= _WIDEN
-            bound[wrong] += -step[wrong] if above else step[wrong]
-
-    def _most_spare(self) -> Floats:
-        """By item: with so many fewer nothing is left on any day."""
-        most = np.zeros(self.rows.size)
-        np.maximum.at(most, self._of, self._stock)
-        return most + 1.0
-
-    def _guess(self, allowed: Floats) -> Floats:
-        """The answer if everything came in the expected course and the next order as late as it is at the level."""
+    def _guess(self, allowed: Floats, *, exact: bool) -> Floats:
+        """The answer if everything came in the expected course and the next order as late as it is at the level; not
+        ``exact``: with need distributed normally."""
         within = np.cumsum(self._ends, axis=1) - self._ends < 1 - allowed[:, None] - _ROUNDING
         cells = within[self._row, self._place]
         row, column = self._row[cells], self._column[cells]
         outlook = self._outlook
         against = outlook.cumulative_variance if outlook.against_variance is None else outlook.against_variance
         mean, variance = outlook.cumulative_mean[self.rows[row], column], against[self.rows[row], column]
-        supply = outlook.supply[self.rows[row], column]
-        if outlook.base is not None:
-            supply = supply + self._base[row, column] - outlook.base[self.rows[row], column]
-        elif self._base is not outlook.supply:
-            supply = self._base[row, column]
-        level = np.zeros(row.size)
-        for value in np.unique(allowed[row]):
-            same = allowed[row] == value
-            level[same] = quantiles(mean[same], variance[same], (min(1 - float(value), MAXIMUM_LEVEL),))[0]
+        supply = outlook.supply[self.rows[row], column] + self._more[row, column]
+        if exact:
+            level = np.zeros(row.size)
+            for value in np.unique(allowed[row]).tolist():
+                same = allowed[row] == value
+                level[same] = quantiles(mean[same], variance[same], (min(1 - value, MAXIMUM_LEVEL),))[0]
+        else:
+            level = np.ceil(mean - special.ndtri(allowed[row]) * np.sqrt(variance))
         missing = level - supply
         result = np.full(self.rows.size, -math.inf)
         np.maximum.at(result, row, missing)

@@ -40,7 +40,7 @@ from planner.site.state import Announcement, SiteState
 
 STICKY_FRACTION = 0.1
 """A published quantity holds while the need for it stays within half a multiple, or this fraction, of its range."""
-_TAIL = 1e-4
+_TAIL = 5e-4
 """Lateness less probable than this is taken as the day before."""
 _ROUNDING = 1e-9
 
@@ -91,6 +91,14 @@ class _Windows(NamedTuple):
     later: Floats
 
 
+class _Answer(NamedTuple):
+    """What was asked of an item, the containers needed, and the decisive column."""
+
+    asked: tuple[bytes | float, ...]
+    needed: float
+    column: int
+
+
 @dataclass
 class SitePlan:
     """The order dates of a site's items as arrays aligned with an outlook's; a function of catalogue, site, time, what
@@ -127,6 +135,8 @@ class SitePlan:
     _more: Floats | None = None
     _shortages: dict[tuple[int, bool], Shortage] = field(default_factory=dict)
     """Of ``_outlook``, by item and ``later``: what is asked for twice is worked out once."""
+    _answers: dict[tuple[int, bool], _Answer] = field(default_factory=dict)
+    """By item and ``later``, of whichever outlook was last asked about."""
 
     # --- of an outlook ------------------------------------------------------------------------------------
 
@@ -188,8 +198,16 @@ class SitePlan:
         wanted = [row for row in rows if (row, later) not in self._shortages]
         if not wanted:
             return
-        cover = self.cover(outlook, wanted, later=later)
-        for row, needed, column in zip(wanted, cover.needed().tolist(), cover.decisive.tolist(), strict=True):
+        # an event changes few items: of the others the answer is known
+        asked = {row: self._asked(outlook, levels, row) for row in wanted}
+        known = self._answers
+        others = [row for row in wanted if (row, later) not in known or known[row, later].asked != asked[row]]
+        if others:
+            cover = self.cover(outlook, others, later=later)
+            for row, needed, column in zip(others, cover.needed().tolist(), cover.decisive.tolist(), strict=True):
+                known[row, later] = _Answer(asked[row], needed, column)
+        for row in wanted:
+            _, needed, column = known[row, later]
             supply = float(outlook.supply[row, column])
             self._shortages[row, later] = Shortage(
                 day=self.first_day + timedelta(days=column),
@@ -198,6 +216,17 @@ class SitePlan:
                 supply=supply,
                 wanted=self._wanted(outlook, row, needed, float(levels.lots[row])),
             )
+
+    def _asked(self, outlook: Outlook, levels: Levels, row: int) -> tuple[bytes | float, ...]:
+        """All that the shortage of an item depends on, beside the plan itself."""
+        parts: list[bytes | float] = [float(x[row]) for x in (levels.allowed, levels.cycle_need, levels.waste)]
+        arrays = (outlook.cumulative_mean, outlook.cumulative_variance, outlook.against_variance, outlook.supply)
+        parts += [array[row].tobytes() for array in (*arrays, outlook.base) if array is not None]
+        waiting = outlook.waiting
+        if waiting is not None and waiting.quantity.size:
+            lines = slice(waiting.begins[row], waiting.begins[row + 1])
+            parts += [waiting.quantity[lines].tobytes(), waiting.arrived[lines].tobytes()]
+        return tuple(parts)
 
     def _wanted(self, outlook: Outlook, row: int, needed: float, lot: float) -> float:
         if needed <= 0:

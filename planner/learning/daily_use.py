@@ -80,8 +80,7 @@ def _learn(state: SiteState, catalogue: Catalogue, day: int, record: DayUse) -> 
         use.learn(use.expect(record.sessions, state.profiles, day), record.told)
     else:
         expected = use.expect(_with_untold(state, catalogue, day, record.sessions), state.profiles, day)
-        unclear = [item for item in state.learned.using.by_container if item in catalogue.items]
-        use.learn_days(expected, record.dispensed, unclear)
+        use.learn_days(expected, record.dispensed, _unclear(state, catalogue))
         for item, containers in _beside_sessions(catalogue, record, expected, use.items).items():
             unexplained[item] = unexplained.get(item, 0.0) + containers
     for item, (containers, squares) in record.wasted.items():
@@ -107,6 +106,13 @@ def _with_untold(state: SiteState, catalogue: Catalogue, day: int, sessions: Map
     for profile, number in arrived.items():
         result[profile] = result.get(profile, 0.0) + number * (1 - kept)
     return result
+
+
+def _unclear(state: SiteState, catalogue: Catalogue) -> list[str]:
+    """Multi-dose items whose dispenses do not tell what sessions use."""
+    by = state.learned.using.dispensed_by
+    items = [catalogue.items[item] for item in state.learned.use.items if item in catalogue.items]
+    return [item.id for item in items if item.use is ContainerUse.MULTI_DOSE and by.get(item.id) != "volume"]
 
 
 def _beside_sessions(catalogue: Catalogue, record: DayUse, expected: Expected, items: list[str]) -> dict[str, float]:

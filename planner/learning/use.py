@@ -11,16 +11,17 @@ in; v holds what is only probable: PRN, second sticks), sums are kept, halved ev
 With d = Σ(e² + v) ÷ Σe the size of one use, and W = ``PRIOR_USES`` · d (a gamma prior of mean 1 of that weight):
 
     c = (checked + found + W) ÷ (checked + W)                   how far the presumed use is off
-    r = (Σ told a + c Σ presumed e + W) ÷ (Σ e + W)             use ÷ expected use
+    r = (Σ told a + c (Σ presumed e + W)) ÷ (Σ e + W)           use ÷ expected use
     w = Σ wasted ÷ (Σ e + W)                                    lost in the process ÷ expected use
     mean of a session = (r + w) e
 
-Dispersion: Q = Σ told (a − r e)² + Σ presumed ((c − r)² e² + c² v) against B = r² Σ v, what it would be if only the
-mean were off. Above it, the excess δ = (Q − B) ÷ (Σ e + W) is a variance per expected unit (a fixed dose has v = 0, so
-that no factor on v could tell of it); below it, g = ((Q/B) Σe + W) ÷ (Σe + W). Waste comes in events of their own
-sizes, as a compound Poisson process, ω = Σ (amount wasted)² ÷ (Σ e + W):
+Dispersion: Q = Σ told (a − r e)² + Σ presumed ((c − r)² e² + c v) against B = r Σ v, what it would be if what is only
+probable came more or less often, in the same sizes. Above it, the excess δ = (Q − B) ÷ (Σ e + W) is a variance per
+expected unit (a fixed dose has v = 0, so that no factor on v could tell of it); below it, a factor
+g = ((Q/B) Σe + W) ÷ (Σe + W). Waste comes in events of their own sizes, as a compound Poisson process,
+ω = Σ (amount wasted)² ÷ (Σ e + W):
 
-    variance of a session = g r² v + (δ + ω) e
+    variance of a session = g r v + (δ + ω) e
 
 Factors are rounded to ``DIGITS`` digits, so that they change only when there is something to say. Each item has its
 own: a supply does not inherit what is wasted of the drug it is for. The rest of an opened multi-dose container is no
@@ -44,8 +45,9 @@ if TYPE_CHECKING:  # the state holds what is learned
     from planner.site.state import Profile
 
 HALF_LIFE_DAYS: Final = 90.0
-PRIOR_USES: Final = 20.0
-"""Uses that went as the protocol says, in each item's favour: the weight of the prior."""
+PRIOR_USES: Final = 10.0
+"""Uses that went as the protocol says, in each item's favour: the weight of the prior. What is given now and then
+(Poisson: variance 1 for each use) is so weighed as if sites' ratios had a standard deviation of 1/√10 = .32."""
 SMALLEST, LARGEST = 0.05, 10.0
 """Of the factor on the mean, whatever is told."""
 DIGITS: Final = 3
@@ -322,23 +324,23 @@ def _ratios(sums: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     some = e > 0
     weight = np.where(some, PRIOR_USES * sums[SQUARES] / np.where(some, e, 1.0), 1.0)
     c = np.maximum((sums[CHECKED] + sums[FOUND] + weight) / (sums[CHECKED] + weight), 0.0)
-    r = (sums[A] + c * sums[E_PRESUMED] + weight) / (e + weight)
+    r = (sums[A] + c * (sums[E_PRESUMED] + weight)) / (e + weight)
     return weight, c, r, sums[WASTE] / (e + weight)
 
 
 def _factors(sums: Floats) -> tuple[Floats, Floats, Floats]:
     weight, c, r, w = _ratios(sums)
     e = sums[E_TOLD] + sums[E_PRESUMED]
-    base = r * r * (sums[V_TOLD] + sums[V_PRESUMED])
+    base = r * (sums[V_TOLD] + sums[V_PRESUMED])
     seen = sums[AA] - 2 * r * sums[AE] + r * r * sums[EE_TOLD]
-    seen += (c - r) ** 2 * sums[EE_PRESUMED] + c * c * sums[V_PRESUMED]
+    seen += (c - r) ** 2 * sums[EE_PRESUMED] + c * sums[V_PRESUMED]
     less = (seen < base) & (base > 0)
     share = np.divide(np.maximum(seen, 0.0), base, out=np.ones_like(base), where=less)
     g = np.where(less, (share * e + weight) / (e + weight), 1.0)
     excess = np.where(less, 0.0, np.maximum(seen - base, 0.0)) + sums[WASTE_SQUARES]
     size = weight / PRIOR_USES
     added = size * _round(excess / (e + weight) / size)
-    return _round(np.clip(r + w, SMALLEST, LARGEST)), _round(r * r * g), added
+    return _round(np.clip(r + w, SMALLEST, LARGEST)), _round(r * g), added
 
 
 def _round(values: Floats) -> Floats:

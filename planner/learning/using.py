@@ -62,8 +62,9 @@ class Using:
     days: dict[int, DayUse] = field(default_factory=dict)
     counted: dict[str, int] = field(default_factory=dict)
     """Item → day of its last count, until that is learned from."""
-    by_container: list[str] = field(default_factory=list)
-    """Multi-dose items that are dispensed in whole containers: so nobody tells the volume that sessions use."""
+    dispensed_by: dict[str, str] = field(default_factory=dict)
+    """Multi-dose item → ``volume``, or ``containers`` if any was dispensed whole: then nobody tells the volume that
+    sessions use."""
 
     def of(self, day: int, today: int) -> DayUse:
         """The record of a day, or of the nearest one that still is one."""
@@ -79,7 +80,7 @@ class Using:
     def encode(self) -> bytes:
         """See ``planner.learning.part.Part``."""
         days: dict[str, Any] = {str(day): astuple(self.days[day]) for day in sorted(self.days)}
-        return orjson.dumps([_FORMAT, self.settled, days, self.counted, self.by_container])
+        return orjson.dumps([_FORMAT, self.settled, days, self.counted, self.dispensed_by])
 
     @classmethod
     def decode(cls, data: bytes) -> Using:
@@ -87,8 +88,8 @@ class Using:
         found, *body = orjson.loads(data)
         if found != _FORMAT:
             raise ValueError(f"using entry: found format {found!r}; expected {_FORMAT}")
-        settled, days, counted, by_container = body
-        return cls(settled, {int(day): DayUse(*told) for day, told in days.items()}, counted, by_container)
+        settled, days, counted, dispensed_by = body
+        return cls(settled, {int(day): DayUse(*told) for day, told in days.items()}, counted, dispensed_by)
 
 
 # --- as events happen: each O(1), or O(items told) ---------------------------------------------------------------
@@ -126,9 +127,9 @@ def dispensed(
     if not for_sessions:
         _add(record.other, item.id, float(amount) / content(item))
         return
-    by_container = state.learned.using.by_container
-    if item.use is ContainerUse.MULTI_DOSE and not by_volume and item.id not in by_container:
-        by_container.append(item.id)
+    if item.use is ContainerUse.MULTI_DOSE:
+        dispensed_by = state.learned.using.dispensed_by
+        dispensed_by[item.id] = "volume" if by_volume and dispensed_by.get(item.id) != "containers" else "containers"
     _add(record.dispensed, item.id, float(amount))
 
 

@@ -2,7 +2,8 @@
 
 What happens in the world is told to ``BookingStep`` and ``PlanStep`` as encoded records, as the booking system, the
 pharmacy and the clock would; what they propose at ``ORDERED_AT`` is ordered, and the order told as placed, confirmed
-and delivered. A day is folded in few chunks and reviewed once, when the clock has reached the time of ordering.
+and delivered. A day is folded in few chunks and reviewed once, when the clock has reached the time of ordering; days
+without news pass with the next.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ class PlannerPolicy:
     def observe(self, today: Today) -> None:
         """Tell the day's events, in the order in which they happen, then that it is time to order."""
         begun = today.at - _DELIVERED_BEFORE_ORDERS
-        self._clock(begun)
+        if today.orderable or today.deliveries or today.told or today.ends:
+            self._clock(begun)
         for delivery in today.deliveries:
             self._deliver(delivery, begun)
         if today.announced is not None:
@@ -95,8 +97,10 @@ class PlannerPolicy:
                 if self.clinic.catalogue.items[item].controlled_schedule is not None:
                     body["witness"] = _SOURCE
                 self._tell("stock", "stock.wasted", today.at, body)
-        self._clock(today.at)
-        self._fold(self.plan, [], self._plan_entries, caught_up=True)
+        # where nothing can be ordered nobody reads the proposals: the next day that it can reviews this one's news too
+        if today.orderable:
+            self._clock(today.at)
+            self._fold(self.plan, [], self._plan_entries, caught_up=True)
 
     def order(self, today: Today) -> Mapping[str, int]:
         """What the proposals say, those of controlled items too: a person would have ordered them."""

@@ -17,26 +17,23 @@ import orjson
 
 from planner.catalogue.index import Catalogue
 from planner.forecast.outlook import Floats
-from planner.learning.curve import BANDS, Curve, DayOfBook, Paths
-from planner.learning.mix import Mix, Path
+from planner.learning.curve import BANDS, HALF_LIVES_DAYS, Curve, DayOfBook, Paths
+from planner.learning.mix import Mix, Path, strength_of
 from planner.learning.packed import pack, unpack
 from planner.learning.prior import Prior, prior_of
 from planner.learning.running import Running
+from planner.learning.season import HISTORY_DAYS, season_index
 from planner.messages import HORIZON_DAYS
 
-YEAR_DAYS: Final = 364
-"""A year of whole weeks: last year's shape keeps its weekdays."""
-LEVEL_DAYS: Final = 28
-"""Days over which the level of a time is taken."""
-SHAPE_HALF_WIDTH_DAYS: Final = 7
-LARGEST_SHAPE: Final = 4.0
-HISTORY_DAYS: Final = YEAR_DAYS + LEVEL_DAYS + SHAPE_HALF_WIDTH_DAYS
 MIX_HALF_LIFE_DAYS: Final = 56.0
 MIX_PRIOR_SESSIONS: Final = 20.0
 """Sessions that the stated mix of protocols counts for, in each band."""
 _MIX_DECAY: Final = 0.5 ** (1 / MIX_HALF_LIFE_DAYS)
 _FORGOTTEN: Final = 1e-4
 _NO_VOLUME: Final = 1e-9
+STRENGTH_FROM_DAYS: Final = 14
+"""Days to learn from before the book is called strong or weak."""
+_TO_GO_IN_THE_MORNING: Final = np.minimum(np.arange(HORIZON_DAYS) + 1, HORIZON_DAYS - 1)
 _FORMAT: Final = 1
 
 Bools = npt.NDArray[np.bool_]
@@ -58,6 +55,8 @@ class Book:
     """Ordinal of the day after the last of ``history``."""
     days: int = 0
     """Days learned from."""
+    opens: int = 0
+    """The first session day ever booked (ordinal); 0: none yet."""
     on_book: Floats = field(default_factory=lambda: np.zeros(HORIZON_DAYS))
     """Live bookings in the morning of ``today``, by day ahead."""
     _believed: tuple[str, int, Path, Prior] | None = field(default=None, compare=False, repr=False)
@@ -108,37 +107,20 @@ class Book:
         known = self._believed
         if known is None or known[:2] != (catalogue.version, today):
             prior = prior_of(catalogue, site)
-            path = self.mix.path(self._paths(catalogue, site, prior, today), self._shape(today))
-            self._believed = known = (catalogue.version, today, path, prior)
+            paths, strength = self._paths(catalogue, site, prior, today)
+            self._believed = known = (catalogue.version, today, self.mix.path(paths, strength), prior)
         return known[2], known[3]
 
-    def _paths(self, catalogue: Catalogue, site: str, prior: Prior, today: int) -> Paths:
+    def _paths(self, catalogue: Catalogue, site: str, prior: Prior, today: int) -> tuple[Paths, Floats]:
+        """What each rate expects from the morning of ``today`` on, and the strength of the book then."""
         curve = self.curve or Curve.begin(prior)
-        return curve.paths(prior, date.fromordinal(today).weekday(), _open(catalogue, site, today))
-
-    def _shape(self, today: int) -> Floats | None:
-        """Last year's level around each day ahead ÷ that of the weeks before its morning; None: no such year known.
-
-        The level of a day is the mean of the ``SHAPE_HALF_WIDTH_DAYS`` on both sides of it.
-        """
-        begins = self.history_ends - len(self.history)
-        then = today - YEAR_DAYS
-        if len(self.history) < HISTORY_DAYS - SHAPE_HALF_WIDTH_DAYS or then - LEVEL_DAYS < begins:
-            return None
-        sums = np.concatenate(([0.0], np.cumsum(self.history)))
-
-        def mean(first: npt.NDArray[np.intp], beyond: npt.NDArray[np.intp]) -> Floats:
-            low, high = np.clip(first - begins, 0, len(self.history)), np.clip(beyond - begins, 0, len(self.history))
-            found: Floats = (sums[high] - sums[low]) / np.maximum(high - low, 1)
-            return found
-
-        ahead = np.arange(HORIZON_DAYS) + then
-        before = float(mean(np.array([then - LEVEL_DAYS]), np.array([then]))[0])
-        if before <= 0:
-            return None
-        around = mean(ahead - SHAPE_HALF_WIDTH_DAYS, ahead + SHAPE_HALF_WIDTH_DAYS + 1)
-        shape: Floats = np.clip(around / before, 1 / LARGEST_SHAPE, LARGEST_SHAPE)
-        return shape
+        season = season_index(self.history, self.history_ends, today, HORIZON_DAYS)
+        paths = curve.paths(prior, date.fromordinal(today).weekday(), _open(catalogue, site, today), season)
+        if today != self.today or self.days < STRENGTH_FROM_DAYS:
+            return paths, np.ones((len(HALF_LIVES_DAYS), HORIZON_DAYS))
+        # at the end of a day, what is h days ahead of the morning after is h + 1 days to go
+        usual = curve.mean_on_book(self.days)[:, _TO_GO_IN_THE_MORNING]
+        return paths, strength_of(self.on_book, usual)
 
     # --- learning -----------------------------------------------------------------------------------------
 
@@ -165,23 +147,33 @@ class Book:
         day, self.today = self.today, self.today + 1
         if self.curve is None:
             self.curve = Curve.begin(prior)
+        self._opens(running, day, on_book)
         if running.whole:
-            self.curve.learn(_day_of_book(running, day, on_book, _open(catalogue, site, day)), prior)
+            is_open = _open(catalogue, site, day) & (np.arange(day, day + HORIZON_DAYS) >= self.opens)
+            self.curve.learn(_day_of_book(running, day, on_book, is_open), prior)
             self._learn_protocols(running)
             self.days += 1
         for over, untold in settled.items():
             self._settle(over, running, untold, prior)
         running.next_day()
-        self._believed = None
         self.on_book = on_book[1:].copy()
-        paths, shape = self._paths(catalogue, site, prior, self.today), self._shape(self.today)
-        path = self.mix.path(paths, shape)
-        self.mix.note(self.today, paths, path, shape=shape, on_book=on_book[1:], more=more)
+        paths, strength = self._paths(catalogue, site, prior, self.today)
+        path = self.mix.path(paths, strength)
+        self._believed = (catalogue.version, self.today, path, prior)
+        self.mix.note(self.today, paths, path, strength=strength, on_book=on_book[1:], more=more)
+
+    def _opens(self, running: Running, day: int, on_book: Floats) -> None:
+        """The first day for which a session was ever booked: before it the site was not open."""
+        told = [*running.new, *running.completed, *running.missed]
+        told += (day + np.flatnonzero(on_book)[:1]).tolist()
+        self.opens = min([*told, *([self.opens] if self.opens else [])], default=0)
 
     def _settle(self, day: int, running: Running, untold: float, prior: Prior) -> None:
         """The sessions of ``day`` are accounted for; those of which nobody told are taken to have come as others do."""
         completed, missed = running.settle(day)
         if self.curve is None:
+            return
+        if not self.opens or day < self.opens:
             return
         held = completed + untold * (1 - float(self.curve.misses(prior).mean()))
         self.curve.settle(completed, missed)
@@ -220,6 +212,7 @@ class Book:
             "history": self.history,
             "history_ends": self.history_ends,
             "days": self.days,
+            "opens": self.opens,
             "on_book": pack(self.on_book),
         }
         return orjson.dumps(body)
@@ -238,6 +231,7 @@ class Book:
             history=body["history"],
             history_ends=body["history_ends"],
             days=body["days"],
+            opens=body["opens"],
             on_book=unpack(body["on_book"], (HORIZON_DAYS,)),
         )
 

@@ -7,8 +7,10 @@ hazard of being lost on a day and m that of being missed, a session booked h day
 K_h = (1 − m) Π_{i≤h} (1 − c_i), and of a day h ahead there are still to come Σ_{i≤h} n_i K_i sessions.
 
 n_i varies by the weekday of the session and by that on which it is booked (two factors by group of days to go, from
-shrunk ratios of numbers to expected numbers). Every quantity is a ratio of sums that halve in some days; several
-half-lives are kept side by side, and ``planner.learning.mix`` weighs them by how good they have been.
+shrunk ratios of numbers to expected numbers). The diagonals already show the season of the day i ahead; of a session h
+ahead that is to be booked at i to go the season differs by (s_h ÷ s_i)^p, s last year's index. Every quantity is a
+ratio of sums that halve in some days; several half-lives and powers p are kept side by side, and
+``planner.learning.mix`` weighs them by how good they have been.
 """
 
 from __future__ import annotations
@@ -24,7 +26,21 @@ from planner.learning.packed import pack, rounded, unpack
 from planner.learning.prior import Prior
 from planner.messages import HORIZON_DAYS
 
-HALF_LIVES_DAYS: Final = (4.0, 14.0, 56.0, 180.0)
+HALF_LIVES_DAYS: Final = (4.0, 14.0, 56.0, 180.0, 365.0)
+
+
+class Rate(NamedTuple):
+    """A way to learn new bookings."""
+
+    half_life_days: float
+    season: float
+    """The power p of the season's index."""
+
+
+RATES: Final = (*(Rate(days, 0.0) for days in HALF_LIVES_DAYS), *(Rate(days, 1.0) for days in (56.0, 180.0, 365.0)))
+HALF_LIFE_OF: Final[npt.NDArray[np.intp]] = np.array([HALF_LIVES_DAYS.index(rate.half_life_days) for rate in RATES])
+"""The half-life (its number) of each rate."""
+_SEASON: Final = np.array([rate.season for rate in RATES])[:, None]
 WEEKDAY_HALF_LIFE_DAYS: Final = 180.0
 PRIOR_DAYS: Final = 3.0
 """Days of experience that the stated new bookings count for."""
@@ -37,6 +53,7 @@ PRIOR_WEEKDAY: Final = 30.0
 PRIOR_LOSSES: Final = 10.0
 """Losses that the stated level of all hazards counts for."""
 LARGEST_HAZARD: Final = 0.95
+_THIN: Final = 1e-3
 _COMMON: Final = HALF_LIVES_DAYS.index(56.0)
 """The expert whose rates the weekday factors are measured against."""
 
@@ -48,17 +65,17 @@ BAND_EDGES: Final = (4, 28)
 BANDS: Final = len(BAND_EDGES) + 1
 """Bands of days to go (0–3, 4–27, 28 and more) whose mix of protocols is shared."""
 BAND_OF: Final[npt.NDArray[np.intp]] = np.searchsorted(BAND_EDGES, np.arange(HORIZON_DAYS), side="right")
-_EXPERTS: Final = len(HALF_LIVES_DAYS)
+_HALVES: Final = len(HALF_LIVES_DAYS)
 _DECAY: Final = 0.5 ** (1 / np.array(HALF_LIVES_DAYS))
 _WEEKDAY_DECAY: Final = 0.5 ** (1 / WEEKDAY_HALF_LIFE_DAYS)
 _TO_GO: Final = np.arange(HORIZON_DAYS)
 _SHAPES: Final = {
-    "new": (_EXPERTS, HORIZON_DAYS),
-    "exposed": (_EXPERTS, HORIZON_DAYS),
-    "lost": (_EXPERTS, HORIZON_DAYS),
-    "at_risk": (_EXPERTS, HORIZON_DAYS),
-    "missed": (_EXPERTS,),
-    "due": (_EXPERTS,),
+    "new": (_HALVES, HORIZON_DAYS),
+    "exposed": (_HALVES, HORIZON_DAYS),
+    "lost": (_HALVES, HORIZON_DAYS),
+    "at_risk": (_HALVES, HORIZON_DAYS),
+    "missed": (_HALVES,),
+    "due": (_HALVES,),
     "session_day": (2, GROUPS, 7),
     "booking_day": (2, GROUPS, 7),
     "level": (2,),
@@ -80,14 +97,14 @@ class DayOfBook(NamedTuple):
 
 
 class Paths(NamedTuple):
-    """What each half-life expects from the morning of a day on; h days from it."""
+    """What each rate and its half-life expect from the morning of a day on; h days from it."""
 
     keep: Floats
     """Probability that a session on the books takes place; shape (half-lives, H)."""
     later: Floats
-    """Sessions that will be booked on later days and take place; shape (half-lives, bands, H)."""
+    """Sessions that will be booked on later days and take place; shape (rates, bands, H)."""
     today: Floats
-    """Sessions that will be booked on this day and take place; shape (half-lives, H)."""
+    """Sessions that will be booked on this day and take place; shape (rates, H)."""
     hazard: Floats
     """Probability of being lost on a day, by days to go; shape (half-lives, H)."""
     missed: Floats
@@ -128,7 +145,7 @@ class Curve:
         self.new = self.new * _DECAY[:, None] + new
         self.exposed = self.exposed * _DECAY[:, None] + exposure
         # a rate is never without evidence: what fades away altogether is held at its last value
-        thin = self.exposed < 1e-3
+        thin = self.exposed < _THIN
         self.new[thin] *= 2.0
         self.exposed[thin] *= 2.0
         self.session_day *= _WEEKDAY_DECAY
@@ -165,11 +182,18 @@ class Curve:
         result: Floats = (self.missed + PRIOR_DUE * prior.missed) / (self.due + PRIOR_DUE)
         return result
 
-    def paths(self, prior: Prior, weekday: int, open_days: npt.NDArray[np.bool_]) -> Paths:
-        """What is expected from the morning of a day (its ``weekday``) on."""
+    def mean_on_book(self, days: int) -> Floats:
+        """Mean number of live bookings by days to go, at the end of ``days`` days; shape (half-lives, H)."""
+        number = (1 - _DECAY ** max(days, 1)) / (1 - _DECAY)
+        result: Floats = (self.at_risk - self.lost) / number[:, None]
+        return result
+
+    def paths(self, prior: Prior, weekday: int, open_days: npt.NDArray[np.bool_], season: Floats) -> Paths:
+        """What is expected from the morning of a day (its ``weekday``) on; ``season``: its index by day ahead."""
         hazard, missed = self.hazards(prior), self.misses(prior)
         keep = np.cumprod(1 - hazard, axis=1) * (1 - missed)[:, None]
-        kept_new = self.new / self.exposed * keep
+        of_season = season**_SEASON
+        kept_new = (self.new / self.exposed * keep)[HALF_LIFE_OF] / of_season
         by_session, by_booking = self._factors(prior)
         # rows: the day h ahead; columns: days to go i ≤ h at which it is booked, on a day h − i ahead
         ahead, to_go = _TO_GO[:, None], _TO_GO[None, :]
@@ -179,7 +203,7 @@ class Curve:
         now = np.diagonal(factor).copy()
         factor[_TO_GO, _TO_GO] = 0.0
         later = np.stack([np.where(band == BAND_OF, kept_new, 0.0) @ factor.T for band in range(BANDS)], axis=1)
-        return Paths(keep, later, kept_new * now, hazard, missed)
+        return Paths(keep, later * of_season[:, None], kept_new * now * of_season, hazard, missed)
 
     def _factors(self, prior: Prior) -> tuple[Floats, Floats]:
         """Weekday factors of the session's day and of the booking's; shape (groups, 7) each."""

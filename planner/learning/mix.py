@@ -1,9 +1,11 @@
 """Which expert to believe, and how wide to be: learned from the forecasts' own past errors.
 
-The experts are the half-lives of the curve, some of them with the shape of last year; no single one is best on every
-book. Each is scored on the totals over ``LEADS_DAYS``; its weight is the inverse of its mean squared error (decayed)
-to the power ``SHARPNESS``. Combinations of forecasts by inverse past loss: Bates & Granger 1969 (Operational Research
-Quarterly 20); a power: Aiolfi & Timmermann 2006 (J. Econometrics 135).
+The experts are the curve's rates, and one that scales what is to come by how strong the book of the days around is
+against what is usual at so many days to go (the multiplicative pickup of revenue management); no single one is best on
+every book. Each is scored on the totals over ``LEADS_DAYS``, its squared error taken relative to the median expert's of
+that origin, so that a day on which all were wrong does not drown what tells them apart. Its weight is the inverse of
+the mean of that (decayed) to the power ``SHARPNESS``. Combinations of forecasts by inverse past loss: Bates & Granger
+1969 (Operational Research Quarterly 20); a power: Aiolfi & Timmermann 2006 (J. Econometrics 135).
 
 The spread of a total over a lead is φ × (expected new + expected lost), a quasi-Poisson variance, with φ of each lead
 from the mix's own standardised errors, decayed, each error held to ``LARGEST_ERROR`` standard deviations so that one
@@ -20,7 +22,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from planner.forecast.outlook import Floats
-from planner.learning.curve import HALF_LIVES_DAYS, Paths
+from planner.learning.curve import BAND_OF, BANDS, HALF_LIFE_OF, RATES, Paths, Rate
 from planner.learning.packed import pack, rounded, unpack
 from planner.messages import HORIZON_DAYS
 
@@ -28,8 +30,9 @@ LEADS_DAYS: Final = (1, 3, 7, 14, 28, 56)
 LOSS_HALF_LIFE_DAYS: Final = 180.0
 SHARPNESS: Final = 1.5
 COMMON_PRIOR_ORIGINS: Final = 1.0
-"""Origins, for each day of lead, that the errors of the median expert count for in every expert's."""
-SPREAD_HALF_LIFE_DAYS: Final = 45.0
+"""Origins, for each day of lead, that the usual error counts for in every expert's."""
+_LEAST_ERROR: Final = 1e-6
+SPREAD_HALF_LIFE_DAYS: Final = 75.0
 SPREAD_PRIOR_ORIGINS: Final = 10.0
 LARGEST_ERROR: Final = 3.0
 COMMON_ERROR: Final = 0.08
@@ -37,28 +40,58 @@ COMMON_ERROR: Final = 0.08
 
 
 class Expert(NamedTuple):
-    """A half-life (index), and the power to which last year's shape is taken (0: not at all)."""
+    """A rate of the curve (its number), and the power to which the strength of the book is taken (0: not at all)."""
 
-    half_life: int
-    last_year: float
+    rate: int
+    strength: float
 
 
-EXPERTS: Final = tuple(
-    [Expert(index, 0.0) for index in range(len(HALF_LIVES_DAYS))]
-    + [
-        Expert(HALF_LIVES_DAYS.index(56.0), 0.5),
-        Expert(HALF_LIVES_DAYS.index(180.0), 0.5),
-        Expert(HALF_LIVES_DAYS.index(180.0), 1.0),
-    ]
+EXPERTS: Final = (
+    *(Expert(number, 0.0) for number in range(len(RATES))),
+    Expert(RATES.index(Rate(180.0, 0.0)), 1.0),
 )
-_HALF_LIFE: Final = np.array([expert.half_life for expert in EXPERTS])
-_POWER: Final = np.array([expert.last_year for expert in EXPERTS])
+STRENGTH_PRIOR_SESSIONS: Final = 20.0
+STRENGTH_HALF_WIDTH_DAYS: Final = 3
+_RATE: Final = np.array([expert.rate for expert in EXPERTS])
+_HALF_LIFE: Final = HALF_LIFE_OF[_RATE]
+_STRENGTH: Final = np.array([expert.strength for expert in EXPERTS])[:, None]
+_AHEAD: Final = np.arange(HORIZON_DAYS)
 _LEADS: Final = np.array(LEADS_DAYS)
 _LOG_LEADS: Final = np.log(_LEADS)
 _LOG_DAYS: Final = np.log(np.arange(HORIZON_DAYS) + 1)
 _LOSS_DECAY: Final = 0.5 ** (1 / LOSS_HALF_LIFE_DAYS)
 _SPREAD_DECAY: Final = 0.5 ** (1 / SPREAD_HALF_LIFE_DAYS)
 _WIDTH: Final = len(EXPERTS) + 4
+
+
+def _by_band(strength: Floats) -> Floats:
+    """Factor on what each expert expects to be booked; shape (experts, bands, H). A strong book says nothing of those
+    who book in the last days."""
+    factor = np.ones((len(EXPERTS), BANDS, HORIZON_DAYS))
+    factor[:, 1:] = (strength[_HALF_LIFE] ** _STRENGTH)[:, None]
+    return factor
+
+
+def strength_of(on_book: Floats, usual: Floats) -> Floats:
+    """How strong the book is around each day ahead: (prior + bookings) ÷ (prior + usual bookings), over a week.
+
+    Args:
+        on_book: live bookings by day ahead; shape (H,).
+        usual: mean of them at so many days to go; shape (half-lives, H).
+
+    Returns:
+        Shape (half-lives, H).
+    """
+    middle = np.clip(np.arange(HORIZON_DAYS), STRENGTH_HALF_WIDTH_DAYS, HORIZON_DAYS - 1 - STRENGTH_HALF_WIDTH_DAYS)
+    low, high = middle - STRENGTH_HALF_WIDTH_DAYS, middle + STRENGTH_HALF_WIDTH_DAYS + 1
+
+    def week(values: Floats) -> Floats:
+        sums = np.cumsum(np.pad(values, [*[(0, 0)] * (values.ndim - 1), (1, 0)]), axis=-1)
+        total: Floats = sums[..., high] - sums[..., low]
+        return total
+
+    ratio: Floats = (STRENGTH_PRIOR_SESSIONS + week(on_book)) / (STRENGTH_PRIOR_SESSIONS + week(usual))
+    return ratio
 
 
 class Path(NamedTuple):
@@ -91,43 +124,34 @@ class Mix:
     """Losses, spreads and the forecasts that wait for their outcome. Mutable."""
 
     loss: Floats = field(default_factory=lambda: np.zeros((len(LEADS_DAYS), len(EXPERTS))))
-    scored: Floats = field(default_factory=lambda: np.zeros((len(LEADS_DAYS), len(EXPERTS))))
-    """Decayed squared errors and number of origins, by lead and expert."""
+    """Decayed squared errors, relative to the usual one of their origin; shape (leads, experts)."""
+    scored: Floats = field(default_factory=lambda: np.zeros(len(LEADS_DAYS)))
+    """Decayed number of origins, by lead."""
     errors: Floats = field(default_factory=lambda: np.zeros((2, len(LEADS_DAYS))))
     """Decayed squared standardised errors: of the total over the lead, of the lead's last day alone."""
     origins: Floats = field(default_factory=lambda: np.zeros((2, len(LEADS_DAYS))))
     pending: deque[tuple[int, Floats]] = field(default_factory=deque)
     """First day (ordinal) of each forecast that waits, oldest first, with shape (leads, experts + 4): total by expert,
-    then total and new + lost of the mix, then the same of the last day alone. Expert without a forecast: NaN."""
+    then total and new + lost of the mix, then the same of the last day alone."""
 
     # --- what is believed ---------------------------------------------------------------------------------
 
-    def weights(self, last_year: bool) -> Floats:
-        """By day ahead and expert; shape (H, experts). ``last_year``: there is a last year to take the shape of."""
-        weights = np.zeros_like(self.loss)
-        able = np.flatnonzero((_POWER == 0) | last_year)
-        for row, lead in enumerate(LEADS_DAYS):
-            number = self.scored[row, able]
-            if not number.any():
-                weights[row, able] = 1 / able.size
-                continue
-            mean = self.loss[row, able] / np.maximum(number, 1e-9)
-            prior = COMMON_PRIOR_ORIGINS * lead
-            common = float(np.median(mean[number > 0]))
-            shrunk = (self.loss[row, able] + prior * common) / (number + prior)
-            weight = (shrunk / max(float(shrunk.min()), 1e-9) + 1e-9) ** -SHARPNESS
-            weights[row, able] = weight / weight.sum()
+    def weights(self) -> Floats:
+        """By day ahead and expert; shape (H, experts)."""
+        prior = COMMON_PRIOR_ORIGINS * _LEADS[:, None]
+        # errors are relative to the median expert's: the prior is one as good as that
+        mean = (self.loss + prior) / (self.scored[:, None] + prior)
+        weights = mean**-SHARPNESS
+        weights /= weights.sum(axis=1, keepdims=True)
         return np.stack([np.interp(_LOG_DAYS, _LOG_LEADS, column) for column in weights.T], axis=1)
 
-    def path(self, paths: Paths, shape: Floats | None) -> Path:
-        """The experts' paths mixed; ``shape``: last year's level by day ahead against now, None if unknown."""
-        weights = self.weights(shape is not None).T
-        factor = weights if shape is None else weights * shape ** _POWER[:, None]
-        later = np.einsum("eh,ebh->bh", factor, paths.later[_HALF_LIFE])
+    def path(self, paths: Paths, strength: Floats) -> Path:
+        """The experts' paths mixed; ``strength``: of the book, by half-life and day ahead; shape (half-lives, H)."""
+        weights = self.weights().T
         return Path(
             keep=(weights * paths.keep[_HALF_LIFE]).sum(axis=0),
-            later=later,
-            today=(factor * paths.today[_HALF_LIFE]).sum(axis=0),
+            later=np.einsum("eh,ebh->bh", weights, paths.later[_RATE] * _by_band(strength)),
+            today=(weights * paths.today[_RATE] * _by_band(strength)[:, BAND_OF, _AHEAD]).sum(axis=0),
             hazard=(weights * paths.hazard[_HALF_LIFE]).sum(axis=0),
             missed=(weights * paths.missed[_HALF_LIFE][:, None]).sum(axis=0),
         )
@@ -157,22 +181,19 @@ class Mix:
     # --- learning -----------------------------------------------------------------------------------------
 
     def note(
-        self, first_day: int, paths: Paths, path: Path, *, shape: Floats | None, on_book: Floats, more: Floats
+        self, first_day: int, paths: Paths, path: Path, *, strength: Floats, on_book: Floats, more: Floats
     ) -> None:
         """Remember what is forecast in the morning of ``first_day``.
 
         Args:
+            strength: as for ``path``.
             on_book: sessions booked, by day ahead; shape (H,).
             more: sessions expected beside the curve (series); shape (H,).
         """
-        come = paths.later.sum(axis=1) + paths.today
-        totals = np.full((len(LEADS_DAYS), _WIDTH), np.nan)
-        for number, expert in enumerate(EXPERTS):
-            if expert.last_year and shape is None:
-                continue
-            factor = 1.0 if shape is None else shape**expert.last_year
-            daily = on_book * paths.keep[expert.half_life] + come[expert.half_life] * factor + more
-            totals[:, number] = np.cumsum(daily)[_LEADS - 1]
+        by_band = _by_band(strength)
+        come = (paths.later[_RATE] * by_band).sum(axis=1) + paths.today[_RATE] * by_band[:, BAND_OF, _AHEAD]
+        totals = np.zeros((len(LEADS_DAYS), _WIDTH))
+        totals[:, :-4] = np.cumsum(on_book * paths.keep[_HALF_LIFE] + come + more, axis=1)[:, _LEADS - 1].T
         daily = on_book * path.keep + path.to_come + more
         volume = on_book * (1 - path.keep) + path.to_come + more
         totals[:, -4] = np.cumsum(daily)[_LEADS - 1]
@@ -195,12 +216,10 @@ class Mix:
             self.pending.popleft()
 
     def _score(self, lead: int, forecast: Floats, total: float, last: float, dispersion: float) -> None:
-        error = forecast[: len(EXPERTS)] - total
-        there = ~np.isnan(error)
-        self.loss[lead] *= _LOSS_DECAY
-        self.scored[lead] *= _LOSS_DECAY
-        self.loss[lead, there] += error[there] ** 2
-        self.scored[lead, there] += 1
+        error = (forecast[: len(EXPERTS)] - total) ** 2
+        usual = max(float(np.median(error)), float(forecast[-3]), _LEAST_ERROR)
+        self.loss[lead] = _LOSS_DECAY * self.loss[lead] + error / usual
+        self.scored[lead] = _LOSS_DECAY * self.scored[lead] + 1
         for row, (mean, volume, value) in enumerate(
             ((forecast[-4], forecast[-3], total), (forecast[-2], forecast[-1], last))
         ):
@@ -229,7 +248,7 @@ class Mix:
         shape = (len(LEADS_DAYS), len(EXPERTS))
         return cls(
             loss=unpack(body["loss"], shape),
-            scored=unpack(body["scored"], shape),
+            scored=unpack(body["scored"], (len(LEADS_DAYS),)),
             errors=unpack(body["errors"], (2, len(LEADS_DAYS))),
             origins=unpack(body["origins"], (2, len(LEADS_DAYS))),
             pending=deque((day, unpack(text, (len(LEADS_DAYS), _WIDTH))) for day, text in body["pending"]),

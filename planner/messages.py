@@ -195,8 +195,8 @@ class LeadAccuracy(Model):
     relative_loss: float | None
     """``pinball`` ÷ ``realised``; absent where nothing was used."""
     simple_worse: float | None = None
-    """Mean of (loss of the simple method, the mean of the same weekday over eight weeks, − ``pinball``) ÷ the mean of
-    both, half-life 45 days; below 0 it has been better. Items only."""
+    """Mean loss of the simple method (the mean of the same weekday over eight weeks) less the planner's ÷ the mean of
+    both; below 0 it has been better. Items only."""
     coverage: dict[str, float]
     """Share of totals at or below the quantiles "0.8" "0.9" "0.95"; a count's is above that by nature."""
     spread_factor: float

@@ -22,8 +22,14 @@ def accuracy_messages(site: str, scores: Scores, now: datetime) -> list[Message]
     Args:
         now: aware; ``as_of`` of the messages.
     """
-    found = ((series, scores.scores(series)) for series in sorted(scores.series))
-    return [_message(site, scores, series, leads, now) for series, leads in found if leads]
+    found = scores.all_scores(DECIMALS)
+    head = {
+        "schema_version": 1,
+        "site": site,
+        "as_of": now,
+        "through": date.fromordinal(scores.settled),
+    }
+    return [_message(head, scores, series, leads) for series, leads in found.items()]
 
 
 def withdrawn(site: str, series: Iterable[str]) -> list[Message]:
@@ -31,34 +37,24 @@ def withdrawn(site: str, series: Iterable[str]) -> list[Message]:
     return [Message(TOPIC, composed_key(site, name), None) for name in sorted(series)]
 
 
-def _message(site: str, scores: Scores, series: str, leads: list[Score], now: datetime) -> Message:
-    body = {
-        "schema_version": 1,
-        "site": site,
-        "series": series,
-        "as_of": now,
-        "through": date.fromordinal(scores.settled),
-        "method": "simple" if series in scores.simple else "planner",
-        "leads": [_lead(score) for score in leads],
-    }
-    return Message(TOPIC, composed_key(site, series), orjson.dumps(body))
+def _message(head: dict[str, Any], scores: Scores, series: str, leads: list[Score]) -> Message:
+    method = "simple" if series in scores.simple else "planner"
+    body = {**head, "series": series, "method": method, "leads": [_lead(score) for score in leads]}
+    return Message(TOPIC, composed_key(head["site"], series), orjson.dumps(body))
 
 
 def _lead(score: Score) -> dict[str, Any]:
-    def figure(value: float) -> float:
-        return round(value, DECIMALS)
-
-    covered = [figure(share) for share in score.coverage]
+    at_80, at_90, at_95 = score.coverage
     body: dict[str, Any] = {
         "lead_days": score.lead,
-        "n": figure(score.n),
-        "realised": figure(score.realised),
-        "bias": figure(score.bias),
-        "pinball": figure(score.pinball),
-        "relative_loss": figure(score.pinball / score.realised) if score.realised > 0 else None,
-        "coverage": dict(zip(("0.8", "0.9", "0.95"), covered, strict=True)),
-        "spread_factor": figure(score.factor),
+        "n": score.n,
+        "realised": score.realised,
+        "bias": score.bias,
+        "pinball": score.pinball,
+        "relative_loss": round(score.pinball / score.realised, DECIMALS) if score.realised > 0 else None,
+        "coverage": {"0.8": at_80, "0.9": at_90, "0.95": at_95},
+        "spread_factor": score.factor,
     }
     if score.simple_worse is not None:
-        body["simple_worse"] = figure(score.simple_worse)
+        body["simple_worse"] = score.simple_worse
     return body

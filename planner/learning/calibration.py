@@ -7,12 +7,12 @@ variance that was part of the claim. So f·z² estimates the factor that would h
 error at lead L of origins s days apart counts as min(1, s/L), and, since z² of a small count is a noisy thing (variance
 2 + excess kurtosis, about 2 + 1/mean), as 2/(2 + 1/mean) of that. With n such errors of a series and ``PRIOR_WEIGHT`` w
 
-    factor = (w·pooled + n·mean) / (w + n),      pooled(L) = (w·pooled(shorter lead) + n̄·mean̄) / (w + n̄),
+    factor = (w·pooled + n·mean) / (w + n),    pooled(L) = median over series of (w·pooled(L′) + n·mean) / (w + n),
 
-pooled the same over all series (n̄ the average of their n: series of a site share their sessions, so that together
-they know little more than one), from 1 before the shortest lead. An outcome beyond what the claim itself exceeds once
-in a thousand (``OUTLIER`` deviations, with the skewness of a count: Cornish & Fisher's first term) counts as that: by
-the claim that is next to no loss, and no single outlier can do much.
+L′ the next shorter lead, and 1 before the shortest. So what the sessions of a site have in common is learned from all
+its series, and no few of them that are forecast badly can widen the others. An outcome beyond what the claim itself
+exceeds once in a thousand (``OUTLIER`` deviations, with the skewness of a count: Cornish & Fisher's first term) counts
+as that: by the claim that is next to no loss, and no single outlier can do much.
 
 **Fast**: adaptive conformal inference (Gibbs & Candès 2021, NeurIPS, eq. 2; the leak of Angelopoulos, Candès &
 Tibshirani 2023, "Conformal PID control", keeps it a transient, since the slow part takes over what lasts). After each
@@ -94,13 +94,13 @@ def factors(count: Floats, squares: Floats, realised: Floats, adapted: Floats) -
     mean_use = np.divide(realised, count, out=np.zeros_like(count), where=some)
     mean = np.divide(squares, count, out=np.ones_like(count), where=some)
     known = count * SHARES[:, None] * (2 * mean_use / (2 * mean_use + 1))
-    series = np.maximum(some.sum(axis=1), 1)
-    pooled = np.empty(len(LEADS))
+    pooled = np.ones(len(LEADS))
     before = 1.0
     for lead in range(len(LEADS)):
-        weight = known[lead].sum() / series[lead]
-        told = float((known[lead] * mean[lead]).sum() / series[lead])
-        before = pooled[lead] = (PRIOR_WEIGHT * before + told) / (PRIOR_WEIGHT + weight)
+        own = (PRIOR_WEIGHT * before + known[lead] * mean[lead]) / (PRIOR_WEIGHT + known[lead])
+        if some[lead].any():
+            before = float(np.median(own[some[lead]]))
+        pooled[lead] = before
     slow = (PRIOR_WEIGHT * pooled[:, None] + known * mean) / (PRIOR_WEIGHT + known)
     fast = np.maximum.accumulate(adapted, axis=0)
     result: Floats = np.clip(slow * np.exp(fast), FACTOR_LEAST, FACTOR_MOST)

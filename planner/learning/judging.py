@@ -16,8 +16,7 @@ from planner.messages import QUANTILES
 
 COUNT, ERROR, LOSS, BELOW_80, BELOW_90, BELOW_95, USE, SQUARED, ADAPTED = range(9)
 SIMPLE_COUNT, SIMPLE_WORSE, SIMPLE_SQUARED = range(9, 12)
-"""Rows of the sums. ``SIMPLE_WORSE`` is of the simple method's loss less the planner's, ÷ the mean of both; ``ADAPTED``
-is no sum but θ."""
+"""Rows of the sums. ``SIMPLE_WORSE`` is of the simple method's loss less the planner's; ``ADAPTED`` is no sum but θ."""
 ROWS: Final = 12
 MEAN, DEVIATION, FACTOR, SIMPLE_MEAN = range(4)
 """Rows of what a forecast said."""
@@ -52,10 +51,7 @@ def judge(before: Floats, said: Floats, outcome: Floats, leads: Sequence[int]) -
     added[USE] = outcome
     added[SQUARED] = factor * calibration.squared(outcome, mean, variance)
     added[SIMPLE_COUNT] = simply
-    worse = np.divide(
-        2 * (simple_loss - loss), simple_loss + loss, out=np.zeros_like(loss), where=simple_loss + loss > 0
-    )
-    added[SIMPLE_WORSE] = np.where(simply, worse, 0.0)
+    added[SIMPLE_WORSE] = np.where(simply, simple_loss - loss, 0.0)
     added[SIMPLE_SQUARED] = np.where(simply, (outcome - other) ** 2, 0.0)
     decay = np.repeat(DECAY[leads][None], ROWS, axis=0)
     decay[SIMPLE_COUNT:] = simple.DECAY[leads]

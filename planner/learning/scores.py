@@ -13,6 +13,7 @@ wait (200 bytes); with groups, sessions and names less than 60 KB for 66 items.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from math import isnan
 from typing import Final, Literal, NamedTuple, Self
 
 import numpy as np
@@ -50,7 +51,7 @@ class Score(NamedTuple):
     pinball: float
     """Mean pinball loss over ``QUANTILES``."""
     simple_worse: float | None
-    """Mean of the simple method's loss less the planner's ÷ the mean of both; below 0 it has been better."""
+    """The simple method's mean loss less the planner's ÷ the mean of both; below 0 it has been better."""
     coverage: tuple[float, float, float]
     """Share of outcomes at or below the quantiles .8, .9 and .95."""
     factor: float
@@ -137,7 +138,7 @@ class Scores:
     def _choose(self) -> None:
         """Which items use the simple method from now on."""
         count = self._sums[judging.SIMPLE_COUNT]
-        worse = (self._sums[judging.SIMPLE_WORSE] / np.maximum(count, 1e-9)).mean(axis=0)
+        worse = np.nan_to_num(self._simple_worse(self._sums)).mean(axis=0)
         better = (count[simple.DECIDING] >= simple.SCORED_LEAST) & (worse <= simple.SIMPLE_FROM)
         good_enough = worse <= simple.PLANNER_FROM
         for number in np.flatnonzero(better | ~good_enough).tolist():
@@ -145,6 +146,11 @@ class Scores:
                 self.simple.add(self.series[number])
             else:
                 self.simple.discard(self.series[number])
+
+    @staticmethod
+    def _simple_worse(sums: Floats) -> Floats:
+        loss = sums[judging.LOSS] / np.maximum(sums[judging.COUNT], 1e-9)
+        return simple.worse(sums[judging.SIMPLE_WORSE], sums[judging.SIMPLE_COUNT], loss)
 
     # --- forecasts are noted --------------------------------------------------------------------------------------
 
@@ -299,28 +305,30 @@ class Scores:
     def scores(self, series: str) -> list[Score]:
         """How good the forecasts of a series have been, by lead; those of which none is scored are left out."""
         number = self._at.get(series)
-        if number is None:
-            return []
-        result = []
-        factors = self.factors()[:, number].tolist()
-        for lead, sums in enumerate(self._sums[..., number].T.tolist()):
-            n = sums[judging.COUNT]
-            if n > 0:
-                means = [value / n for value in sums]
-                own = sums[judging.SIMPLE_COUNT]
-                result.append(
-                    Score(
-                        lead=LEADS[lead],
-                        n=n,
-                        realised=means[judging.USE],
-                        bias=means[judging.ERROR],
-                        pinball=means[judging.LOSS],
-                        simple_worse=sums[judging.SIMPLE_WORSE] / own if own > 0 else None,
-                        coverage=(means[judging.BELOW_80], means[judging.BELOW_90], means[judging.BELOW_95]),
-                        factor=factors[lead],
-                    )
-                )
-        return result
+        return [] if number is None else self._scores([number])[0]
+
+    def all_scores(self, decimals: int) -> dict[str, list[Score]]:
+        """``scores`` of every series of which anything is scored, in order of series; figures rounded."""
+        order = sorted(range(len(self.series)), key=self.series.__getitem__)
+        found = zip(order, self._scores(order, decimals), strict=True)
+        return {self.series[number]: scores for number, scores in found if scores}
+
+    def _scores(self, numbers: list[int], decimals: int | None = None) -> list[list[Score]]:
+        sums = self._sums[:, :, numbers]
+        figures = sums / np.maximum(sums[judging.COUNT], 1e-9)
+        figures[judging.COUNT] = sums[judging.COUNT]
+        figures[judging.SIMPLE_WORSE] = self._simple_worse(sums)
+        figures[judging.ADAPTED] = self.factors()[:, numbers]
+        if decimals is not None:
+            figures = np.round(figures, decimals)
+        return [
+            [
+                _score(lead, of_lead)
+                for lead, of_lead in zip(LEADS, of_series, strict=True)
+                if of_lead[judging.COUNT] > 0
+            ]
+            for of_series in figures.transpose(2, 1, 0).tolist()
+        ]
 
     # --- the table entry ------------------------------------------------------------------------------------------
 
@@ -361,3 +369,18 @@ class Scores:
             for lead, origin, width, text in body["waiting"]
         ]
         return found
+
+
+def _score(lead: int, figures: list[float]) -> Score:
+    """From the rows of the sums, as means, with the factor in the place of θ."""
+    worse = figures[judging.SIMPLE_WORSE]
+    return Score(
+        lead=lead,
+        n=figures[judging.COUNT],
+        realised=figures[judging.USE],
+        bias=figures[judging.ERROR],
+        pinball=figures[judging.LOSS],
+        simple_worse=None if isnan(worse) else worse,
+        coverage=(figures[judging.BELOW_80], figures[judging.BELOW_90], figures[judging.BELOW_95]),
+        factor=figures[judging.ADAPTED],
+    )

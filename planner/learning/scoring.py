@@ -121,16 +121,9 @@ def _totals(  # noqa: PLR0917 (a need, its parts, and the scores)
     groups = [row for row, key in enumerate(totals.keys) if key[0] == "group"]
     names = tuple(group_series(totals.keys[row][1]) for row in groups)
     spread[groups] *= scores.factors_by_day(names, days)
-    before: dict[str, Floats] = {}
-    after: dict[str, Floats] = {}
-    for row, item in enumerate(need.items):
-        component = catalogue.items[item].component
-        before[component] = before.get(component, 0.0) + plain[row]
-        after[component] = after.get(component, 0.0) + variance[row]
-    for row, (kind, name) in enumerate(totals.keys):
-        if kind == "component":
-            known = before[name]
-            spread[row] *= np.divide(after[name], known, out=np.ones(days), where=known > _NOTHING)
+    components = _parts(catalogue, totals, need.items)[1]
+    before, after = components @ plain, components @ variance
+    spread *= np.divide(after, before, out=np.ones_like(spread), where=before > _NOTHING)
     return replace(totals, cumulative_variance=spread)
 
 
@@ -195,14 +188,27 @@ def _arrived(state: SiteState, catalogue: Catalogue, item_id: str, today: int) -
 
 def _moved(catalogue: Catalogue, totals: Totals, items: Sequence[str], firm: Floats, to_come: Floats) -> Totals:
     """Totals with their items' means moved by (items, days), so that groups and components stay the sum of theirs."""
-    firm_mean, to_come_mean = totals.firm_mean.copy(), totals.to_come_mean.copy()
+    groups, components = _parts(catalogue, totals, items)
+    entities = [catalogue.items[item] for item in items]
+    units = [totals.units[row] for row in components.argmax(axis=0)]
+    contents = np.array([_content(catalogue, item, unit) for item, unit in zip(entities, units, strict=True)])
+    parts = groups + components * contents
+    return replace(
+        totals,
+        firm_mean=np.maximum(totals.firm_mean + parts @ firm, 0.0),
+        to_come_mean=np.maximum(totals.to_come_mean + parts @ to_come, 0.0),
+    )
+
+
+def _parts(catalogue: Catalogue, totals: Totals, items: Sequence[str]) -> tuple[Floats, Floats]:
+    """1 where an item is part of a total: of the groups, of the components; (keys, items) each."""
+    rows = {key: row for row, key in enumerate(totals.keys)}
+    groups, components = np.zeros((2, len(rows), len(items)))
     for number, item_id in enumerate(items):
         item = catalogue.items[item_id]
-        for row in (totals.keys.index(("group", item.group)), totals.keys.index(("component", item.component))):
-            amount = _content(catalogue, item, totals.units[row])
-            firm_mean[row] = np.maximum(firm_mean[row] + firm[number] * amount, 0.0)
-            to_come_mean[row] = np.maximum(to_come_mean[row] + to_come[number] * amount, 0.0)
-    return replace(totals, firm_mean=firm_mean, to_come_mean=to_come_mean)
+        groups[rows["group", item.group], number] = 1.0
+        components[rows["component", item.component], number] = 1.0
+    return groups, components
 
 
 def _content(catalogue: Catalogue, item: Item, unit: str) -> float:

@@ -5,10 +5,10 @@ closed, and nothing was used, left out; on days on which it will be closed nothi
 its days. Its variance is the mean squared error of its own past totals of that lead, the planner's variance being worth
 ``PRIOR_WEIGHT`` of them. Until two weeks of use are known it says nothing, and is not scored.
 
-Its quantiles are of the same family of distributions as the planner's, and are scored by the same pinball loss.
-Compared is its loss less the planner's ÷ the mean of both, origin by origin: no day on which either was far off,
-however far, decides for months. An item uses it when the mean of that, over origins (half-life ``HALF_LIFE_DAYS``) and
-leads, is at most ``SIMPLE_FROM``, and no longer when it is above ``PLANNER_FROM``.
+Its quantiles are of the same family of distributions as the planner's, and are scored by the same pinball loss. With d
+the mean of its loss less the planner's (half-life ``HALF_LIFE_DAYS``) and p the planner's mean loss, it is worse by
+d ÷ (p + d/2), the difference ÷ the mean of both. An item uses it when the mean of that over leads is at most
+``SIMPLE_FROM``, and no longer when it is above ``PLANNER_FROM``.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ from planner.learning.calibration import HORIZON_DAYS, LEADS, STRIDES, by_day
 WINDOW_DAYS: Final = 56
 KNOWN_LEAST_DAYS: Final = 14
 PRIOR_WEIGHT: Final = 5.0
-SIMPLE_FROM: Final = -0.10
+SIMPLE_FROM: Final = -0.15
 PLANNER_FROM: Final = -0.02
 HALF_LIFE_DAYS: Final = 45
 DECAY: Final = 0.5 ** (np.array(STRIDES) / HALF_LIFE_DAYS)
 """By lead, for each origin scored."""
-SCORED_LEAST: Final = 8.0
-"""Origins scored at a lead of 14 days (every fourth day is one: some 50 days) before an item may use it."""
+SCORED_LEAST: Final = 10.0
+"""Origins scored at a lead of 14 days (every fourth day is one: after some nine weeks) before an item may use it."""
 DECIDING: Final = LEADS.index(14)
 
 _WEEK = 7
+_SMALLEST = 1e-12
 
 
 def weekday_of(ordinals: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -88,3 +89,15 @@ def variance_by_day(of_leads: Floats, days: int) -> Floats:
     beyond = np.maximum(np.arange(1, inside.shape[1] + 1) / LEADS[-1], 1.0)
     result: Floats = np.maximum.accumulate(inside * beyond ** slope[:, None], axis=1)
     return result
+
+
+def worse(difference: Floats, count: Floats, loss: Floats) -> Floats:
+    """How much worse it is, −2 to 2, below 0 better; nan where nothing was compared. Any one shape.
+
+    Args:
+        difference, count: sum of its losses less the planner's, and their number; loss: the planner's mean loss.
+    """
+    mean = np.divide(difference, count, out=np.full_like(loss, np.nan), where=count > 0)
+    both = loss + mean / 2
+    result: Floats = np.divide(mean, both, out=np.where(count > 0, 0.0, np.nan), where=both > _SMALLEST)
+    return np.clip(result, -2.0, 2.0)

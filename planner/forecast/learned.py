@@ -29,11 +29,12 @@ class LearnedModel:
     def keep_probability(self, site: str, segment: str, first_day: date, days: int) -> Floats:
         """See ``DemandModel``: the site's hazards and misses, times what the segment has beside them.
 
-        With a relative hazard r a booking survives the days to go with the r-th power of the site's probability.
+        With a relative hazard r on a day it survives that day with the r-th power of the site's probability.
         """
         path, keep = self._path(first_day), self._state.learned.keep
         weekday = (first_day.weekday() + np.arange(days)) % 7
-        survives = path.survives[:days] ** keep.loss_factors(segment)[weekday]
+        by_day = np.diff(np.log(path.survives), prepend=0.0)  # by days to go; rows of the factors: weekdays
+        survives = np.exp(np.cumsum(by_day * keep.loss_factors(segment), axis=1)[weekday, np.arange(days)])
         comes = 1 - np.minimum(path.missed[:days] * keep.miss_factors(segment)[weekday], 1.0)
         result: Floats = survives * comes
         return result

@@ -10,7 +10,8 @@ against those it would have had if all bookings were alike: decayed sums, kept f
 - A segment's is the product over its levels. So that what two factors share is not counted twice, the losses expected
   of a level are those with the relative risks of the *other* factors applied: iterative proportional scaling (Deming &
   Stephan 1940, Ann. Math. Stat. 11), one step a day.
-- Relative to the site: divided by its mean over the bookings at risk.
+- Relative to the site: divided by its mean over the bookings at risk with as many days to go. The site's hazard at so
+  many days is that of those who are there (far ahead there are only some segments), and stays so.
 - Whether it helps is asked of each loss before learning from it: given that one of the bookings at risk was lost, the
   logarithm of how much more probable the risks made this one than if all were alike (the partial likelihood of Cox
   1972, JRSS B 34). The sum decays and is bounded; while it is below ``GAIN_WANTED``, every factor is 1.
@@ -31,6 +32,7 @@ import numpy.typing as npt
 import orjson
 
 from planner.forecast.outlook import Floats
+from planner.messages import HORIZON_DAYS
 from planner.site.segment import parse
 
 Kind = Literal["lost", "missed"]
@@ -47,17 +49,21 @@ GAIN_MOST: Final = 12.0
 """More is not kept, so that factors which have become wrong are dropped soon."""
 LARGEST: Final = 4.0
 """A segment's factor lies in [1/LARGEST, LARGEST]."""
+TO_GO_FROM: Final = (0, 1, 3, 7, 14, 28, 56)
+"""First number of days to go of each group within which bookings are compared."""
+GROUPS: Final = len(TO_GO_FROM)
 LEVELS_MOST: Final = 48
 """Levels kept of a factor, those with the most losses; another one's risk is 1."""
 WEEK: Final = 7
 _DECAY: Final = 0.5 ** (1 / HALF_LIFE_DAYS)
 _FORGOTTEN: Final = 1e-3
-_ONES: Final[Floats] = np.ones(WEEK)
+_GROUP_OF: Final[npt.NDArray[np.intp]] = np.searchsorted(TO_GO_FROM, np.arange(HORIZON_DAYS), side="right") - 1
+_ALIKE: Final[Floats] = np.ones((WEEK, HORIZON_DAYS))
 _FORMAT: Final = 1
 _FACTORS: Final = ("protocol", "kind", "lead", "source", "weekday")
 
-Cell = tuple[str, int]
-"""Segment, weekday of the session (Monday 0)."""
+Cell = tuple[str, int, int]
+"""Segment, weekday of the session (Monday 0), group of days to go (of a miss: 0)."""
 Demand = Mapping[int, Mapping[tuple[str, str], int]]
 """Day (ordinal) → (segment, profile) → bookings: ``SiteState.demand``."""
 
@@ -68,10 +74,10 @@ class Losses:
 
     counts: dict[Kind, dict[Cell, int]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
 
-    def observe_loss(self, segment: str, day: int, kind: Kind) -> None:
-        """A booking of ``segment`` for ``day`` (ordinal) is lost."""
+    def observe_loss(self, segment: str, day: int, kind: Kind, today: int) -> None:
+        """A booking of ``segment`` for ``day`` (ordinal) is lost ``today``."""
         counts = self.counts[kind]
-        cell = (segment, _weekday(day))
+        cell = (segment, _weekday(day), _group(day - today) if kind == "lost" else 0)
         counts[cell] = counts.get(cell, 0) + 1
 
     def encode(self) -> bytes:
@@ -84,7 +90,7 @@ class Losses:
         found, *body = orjson.loads(data)
         if found != _FORMAT:
             raise ValueError(f"losses entry: found format {found!r}; expected {_FORMAT}")
-        made = {kind: {(s, w): n for s, w, n in rows} for kind, rows in zip(KINDS, body, strict=True)}
+        made = {kind: {(s, w, g): n for s, w, g, n in rows} for kind, rows in zip(KINDS, body, strict=True)}
         return cls(made)
 
 
@@ -93,15 +99,15 @@ class _Risks:
     """One kind of loss. ``sums``: by factor, level → [observed, expected] losses, decayed."""
 
     sums: list[dict[str, list[float]]] = field(default_factory=lambda: [{} for _ in _FACTORS])
-    mean: float = 1.0
-    """Mean product over the bookings at risk, as it was in the morning."""
+    means: list[float] = field(default_factory=lambda: [1.0] * GROUPS)
+    """Mean product over the bookings at risk, as it was in the morning, by group of days to go."""
     gain: float = 0.0
     risks: list[dict[str, float]] = field(default_factory=lambda: [{} for _ in _FACTORS], compare=False)
     """By factor, level → relative risk: follows from ``sums``."""
 
     def product(self, cell: Cell) -> float:
-        """The relative risk of a segment and weekday against the bookings at risk."""
-        result = 1.0 / self.mean
+        """The relative risk of a segment and weekday against the bookings at risk with as many days to go."""
+        result = 1.0 / self.means[cell[2]]
         for risks, level in zip(self.risks, _levels(cell), strict=True):
             result *= risks.get(level, 1.0)
         return result
@@ -129,11 +135,14 @@ class _Risks:
         for levels in self.sums:
             _forget(levels)
         self.settle()
-        if at_risk:
-            cells = sorted(at_risk)
-            weights = np.array([at_risk[cell] for cell in cells])
-            products = np.prod(self._by_factor(cells), axis=0)
-            self.mean = float(weights @ products / weights.sum())
+        cells = sorted(at_risk)
+        weights = np.array([at_risk[cell] for cell in cells])
+        products = np.prod(self._by_factor(cells), axis=0) if cells else weights
+        groups = np.array([group for _, _, group in cells], dtype=np.intp)
+        totals = np.bincount(groups, weights, GROUPS)
+        sums = np.bincount(groups, weights * products, GROUPS)
+        whole = sums.sum() / totals.sum() if cells else 1.0
+        self.means = np.divide(sums, totals, out=np.full(GROUPS, whole), where=totals > 0).tolist()
 
     def _expect(self, learned: Mapping[Cell, float]) -> None:
         """Add expected losses to each level, with the other factors' risks applied."""
@@ -142,7 +151,7 @@ class _Risks:
         cells = sorted(learned)
         losses = np.array([learned[cell] for cell in cells])
         by_factor = self._by_factor(cells)
-        whole = np.prod(by_factor, axis=0)
+        whole = np.prod(by_factor, axis=0) / np.array([self.means[group] for _, _, group in cells])
         names = [_levels(cell) for cell in cells]
         for at, levels in enumerate(self.sums):
             expected = losses * whole / by_factor[at]
@@ -176,22 +185,22 @@ class Keep:
     _factors: dict[tuple[Kind, str], Floats] = field(default_factory=dict, compare=False, repr=False)
     """Factors worked out since the morning: a cache."""
 
-    def loss_factor(self, segment: str, weekday: int) -> float:
+    def loss_factor(self, segment: str, weekday: int, to_go: int = 0) -> float:
         """By how much a booking of the segment, for a weekday (Monday 0), is more often cancelled or moved on a day
-        than the site's bookings are on the whole: on the hazard."""
-        return float(self.loss_factors(segment)[weekday])
+        than the site's bookings with as many days to go: on the hazard."""
+        return float(self.loss_factors(segment)[weekday, min(to_go, HORIZON_DAYS - 1)])
 
     def miss_factor(self, segment: str, weekday: int) -> float:
         """The same for not coming: on the probability of a miss."""
         return float(self.miss_factors(segment)[weekday])
 
     def loss_factors(self, segment: str) -> Floats:
-        """``loss_factor`` by weekday; shape (7,). Not to be changed."""
+        """``loss_factor`` by weekday and days to go; shape (7, HORIZON_DAYS). Not to be changed."""
         return self._by_weekday("lost", segment)
 
     def miss_factors(self, segment: str) -> Floats:
         """``miss_factor`` by weekday; shape (7,). Not to be changed."""
-        return self._by_weekday("missed", segment)
+        return self._by_weekday("missed", segment)[:, 0]
 
     def helps(self, kind: Kind) -> bool:
         """Whether the factors have foretold which bookings were lost."""
@@ -199,11 +208,13 @@ class Keep:
 
     def _by_weekday(self, kind: Kind, segment: str) -> Floats:
         if not self.helps(kind):
-            return _ONES
+            return _ALIKE
         found = self._factors.get((kind, segment))
         if found is None:
-            product = self.kinds[kind].product
-            found = np.clip([product((segment, weekday)) for weekday in range(WEEK)], 1 / LARGEST, LARGEST)
+            risks = self.kinds[kind]
+            by_weekday = np.array([risks.product((segment, weekday, 0)) for weekday in range(WEEK)])
+            relative = risks.means[0] / np.array(risks.means)[_GROUP_OF]
+            found = np.clip(by_weekday[:, None] * relative, 1 / LARGEST, LARGEST)
             self._factors[kind, segment] = found
         return found
 
@@ -230,7 +241,7 @@ class Keep:
 
     def encode(self) -> bytes:
         """See ``planner.learning.part.Part``."""
-        kinds = {kind: [risks.sums, risks.mean, risks.gain] for kind, risks in self.kinds.items()}
+        kinds = {kind: [risks.sums, risks.means, risks.gain] for kind, risks in self.kinds.items()}
         return orjson.dumps({"format": _FORMAT, "begun": self.begun, "kinds": kinds})
 
     @classmethod
@@ -248,7 +259,7 @@ class Keep:
 @lru_cache(maxsize=16_384)
 def _levels(cell: Cell) -> tuple[str, ...]:
     """The cell's level of each factor, in the order of ``_FACTORS``."""
-    segment, weekday = cell
+    segment, weekday, _ = cell
     traits = parse(segment)
     return traits.protocol, "series" if traits.series else "new", traits.lead, traits.source, str(weekday)
 
@@ -258,6 +269,10 @@ def _forget(levels: dict[str, list[float]]) -> None:
     kept = sorted(levels.items(), key=lambda entry: (-entry[1][0] - entry[1][1], entry[0]))[:LEVELS_MOST]
     levels.clear()
     levels.update(sorted((level, pair) for level, pair in kept if sum(pair) >= _FORGOTTEN))
+
+
+def _group(to_go: int) -> int:
+    return int(_GROUP_OF[min(max(to_go, 0), HORIZON_DAYS - 1)])
 
 
 def _weekday(day: int) -> int:
@@ -275,14 +290,22 @@ def _at_risk(demand: Demand, first: int, hazard: Floats) -> dict[Cell, float]:
     parts: npt.NDArray[np.int64] = np.rint(hazard * _EXACT).astype(np.int64)
     losses: list[int] = parts.tolist()
     beyond = len(losses) - 1
-    sums: list[dict[str, int]] = [{} for _ in range(WEEK)]
+    groups: list[int] = _GROUP_OF.tolist()
+    sums: dict[tuple[int, int], dict[str, int]] = {}
     for day, counts in demand.items():
-        if day < first:
+        to_go = day - first
+        if to_go < 0:
             continue
-        loss, of_weekday = losses[min(day - first, beyond)], sums[_weekday(day)]
+        loss = losses[min(to_go, beyond)]
+        of_cell = sums.setdefault((_weekday(day), groups[min(to_go, HORIZON_DAYS - 1)]), {})
         for (segment, _), n in counts.items():
-            of_weekday[segment] = of_weekday.get(segment, 0) + n * loss
-    return {(s, w): total / _EXACT for w in range(WEEK) for s, total in sums[w].items() if total}
+            of_cell[segment] = of_cell.get(segment, 0) + n * loss
+    return {
+        (segment, weekday, group): total / _EXACT
+        for (weekday, group), of_cell in sums.items()
+        for segment, total in of_cell.items()
+        if total
+    }
 
 
 def _sessions(demand: Demand, first: int, days: int) -> dict[Cell, float]:
@@ -290,6 +313,6 @@ def _sessions(demand: Demand, first: int, days: int) -> dict[Cell, float]:
     sums: dict[Cell, float] = {}
     for day in range(first, first + days):
         for (segment, _), n in demand.get(day, {}).items():
-            cell = (segment, _weekday(day))
+            cell = (segment, _weekday(day), 0)
             sums[cell] = sums.get(cell, 0.0) + n
     return sums

@@ -52,7 +52,7 @@ def observe(
 
 
 def _lose(state: SiteState, before: BookingEntry, kind: Kind, touched: Touched) -> None:
-    state.learned.losses.observe_loss(before.segment, before.day, kind)
+    state.learned.losses.observe_loss(before.segment, before.day, kind, state.today)
     touched.learned.add("losses")
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from planner.learning.keep import GAIN_WANTED, LARGEST, PRIOR_LOSSES, WEEK, Keep, Losses
+from planner.learning.keep import GAIN_WANTED, LARGEST, PRIOR_LOSSES, TO_GO_FROM, WEEK, Keep, Losses
 from planner.learning.part import Part
+from planner.messages import HORIZON_DAYS
 from planner.site.segment import compose, parse
 
 MONDAY = 740_000 - (740_000 - 1) % WEEK
@@ -68,7 +69,7 @@ class Book:
                     )
                 for kind, number in (("lost", lost), ("missed", missed)):
                     for _ in range(number if kind in self.told else 0):
-                        self.losses.observe_loss(segment, day, kind)  # type: ignore[arg-type]
+                        self.losses.observe_loss(segment, day, kind, self.today)  # type: ignore[arg-type]
         self.demand = {day: +counts for day, counts in self.demand.items() if day > self.today}
         self._book(self.today + AHEAD)
         self.keep.close_day(self.losses, self.demand, self.today, HAZARD)
@@ -85,7 +86,8 @@ MANY = [segment_of(p, s, series=r) for p in ("a", "b", "c") for s in ("web", "de
 def test_before_anything_is_learned_all_are_alike() -> None:
     keep = Keep()
     assert keep.loss_factor(WEB, 0) == keep.miss_factor(WEB, 6) == 1.0
-    assert keep.loss_factors(WEB).shape == (WEEK,)
+    assert keep.loss_factors(WEB).shape == (WEEK, HORIZON_DAYS)
+    assert keep.miss_factors(WEB).shape == (WEEK,)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -120,7 +122,7 @@ def test_two_independent_factors_multiply() -> None:
 
 def test_weekdays_differ() -> None:
     book = Book(2, MANY, per_day=16, lost=lambda _, weekday: 2.5 if weekday == 4 else 1.0).run(400)
-    factors = book.keep.loss_factors(MANY[0])
+    factors = book.keep.loss_factors(MANY[0])[:, 2]
     assert factors[4] / factors[:4].mean() == pytest.approx(2.5, rel=0.25)
 
 
@@ -138,7 +140,7 @@ def test_without_a_difference_factors_are_nearly_always_one_and_never_far_from_i
     assert np.mean(deviations) < 0.02
     # what they would be if they were believed
     risks = book.keep.kinds["lost"]
-    off = [abs(np.log(risks.product((s, weekday)))) for s in MANY for weekday in range(WEEK)]
+    off = [abs(np.log(risks.product((s, weekday, 0)))) for s in MANY for weekday in range(WEEK)]
     assert 0.01 < np.mean(off) < 0.2
 
 
@@ -179,10 +181,36 @@ def test_the_level_of_the_site_does_not_matter() -> None:
 def test_factors_are_bounded_and_average_to_one_over_those_at_risk() -> None:
     book = Book(7, [WEB] * 15 + [DESK], per_day=48, lost=lambda s, _: 25.0 if s == DESK else 1.0).run(300)
     assert book.keep.loss_factor(DESK, 2) == LARGEST
-    risks = book.keep.kinds["lost"]
-    cells = Counter((s, (day - 1) % WEEK) for day, c in book.demand.items() for (s, _) in c.elements())
-    mean = sum(n * risks.product(cell) for cell, n in cells.items()) / cells.total()
-    assert mean == pytest.approx(1.0, abs=0.1)
+    far = {day: counts for day, counts in book.demand.items() if day >= book.today + 14}
+    cells = Counter((s, (day - 1) % WEEK) for day, counts in far.items() for (s, _) in counts.elements())
+    product = book.keep.kinds["lost"].product
+    group = TO_GO_FROM.index(14)
+    mean = sum(n * product((segment, weekday, group)) for (segment, weekday), n in cells.items()) / cells.total()
+    assert mean == pytest.approx(1.0)
+
+
+def test_bookings_are_compared_with_those_that_are_as_far_ahead() -> None:
+    """Those of one source are booked long before and lost often. Far ahead there is nobody else: the site's hazard is
+    theirs, and they are like the others."""
+    early, late = segment_of(source="early", lead=20), segment_of(source="late", lead=6)
+    keep, losses, chance = Keep(), Losses(), random.Random(3)
+    on_book: list[tuple[int, str]] = []
+    hazard = np.array([0.02] * 7 + [0.03] * 14)
+    for today in range(MONDAY, MONDAY + 300):
+        lost = [chance.random() < (0.03 if segment == early else 0.01) for _, segment in on_book]
+        for (day, segment), gone in zip(on_book, lost, strict=True):
+            if gone:
+                losses.observe_loss(segment, day, "lost", today)
+        on_book = [b for b, gone in zip(on_book, lost, strict=True) if b[0] > today and not gone]
+        on_book += [(today + 20, early)] * 8 + [(today + 6, late)] * 8
+        demand: dict[int, Counter[tuple[str, str]]] = {}
+        for day, segment in on_book:
+            demand.setdefault(day, Counter())[segment, "p"] += 1
+        keep.close_day(losses, demand, today, hazard)
+    near, far = (keep.loss_factors(early)[:, to_go].mean() for to_go in (4, 15))
+    assert near == pytest.approx(1.5, rel=0.15)
+    assert far == pytest.approx(1.0, abs=0.02)
+    assert keep.loss_factor(late, 0, 4) == pytest.approx(0.5, rel=0.25)
 
 
 def test_a_new_segment_has_the_factor_of_what_is_known_of_it() -> None:
@@ -195,8 +223,8 @@ def test_a_new_segment_has_the_factor_of_what_is_known_of_it() -> None:
 
 def test_an_entry_is_the_part() -> None:
     book = Book(9, MANY, lost=lambda s, _: 2.0 if "+series" in s else 1.0).run(120)
-    book.losses.observe_loss(WEB, book.today + 3, "lost")
-    book.losses.observe_loss(WEB, book.today, "missed")
+    book.losses.observe_loss(WEB, book.today + 3, "lost", book.today)
+    book.losses.observe_loss(WEB, book.today, "missed", book.today)
     parts: list[Part] = [book.keep, book.losses]
     for part in parts:
         again = type(part).decode(part.encode())
@@ -221,7 +249,7 @@ def test_the_entry_stays_small() -> None:
             for n in range(9)
         }
         for n in range(30):
-            losses.observe_loss(segment_of(f"p{n}", f"person-{day}-{n}"), day, "lost")
+            losses.observe_loss(segment_of(f"p{n}", f"person-{day}-{n}"), day, "lost", day)
         keep.close_day(losses, demand, day, HAZARD)
     assert len(keep.encode()) < 16_000
 
@@ -229,10 +257,10 @@ def test_the_entry_stays_small() -> None:
 def test_losses_before_the_first_evening_teach_nothing() -> None:
     keep, losses = Keep(), Losses()
     for _ in range(500):
-        losses.observe_loss(WEB, MONDAY, "lost")
+        losses.observe_loss(WEB, MONDAY, "lost", MONDAY)
     demand: dict[int, Any] = {MONDAY + 1: {(WEB, "p"): 1, (DESK, "p"): 1}}
     keep.close_day(losses, demand, MONDAY, HAZARD)
-    assert keep.kinds["lost"].product((WEB, 0)) == keep.kinds["lost"].product((DESK, 0)) == 1.0
+    assert keep.kinds["lost"].product((WEB, 0, 0)) == keep.kinds["lost"].product((DESK, 0, 0)) == 1.0
     assert losses == Losses()
 
 
@@ -241,7 +269,7 @@ def test_a_difference_shrinks_with_little_evidence() -> None:
     demand: dict[int, Any] = {MONDAY + 9: {(WEB, "p"): 50, (DESK, "p"): 50}}
     keep.close_day(losses, demand, MONDAY, HAZARD)
     for _ in range(4):
-        losses.observe_loss(DESK, MONDAY + 9, "lost")
+        losses.observe_loss(DESK, MONDAY + 9, "lost", MONDAY)
     keep.close_day(losses, demand, MONDAY + 1, HAZARD)
     risks = keep.kinds["lost"].risks[0]
     assert risks["vitamins"] == pytest.approx((4 + PRIOR_LOSSES) / (2 + PRIOR_LOSSES))

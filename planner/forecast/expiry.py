@@ -12,7 +12,9 @@ of the class of ``quantiles`` that has them. So need + w is the mean of Y, and i
 
     w_j = w_{j−1} + E(B_j − Y)⁺        r_j = Var X(e_j) − Var max(Y, B_j)
 
-Nahmias, *Perishable Inventory Systems*, 2011, ch. 2, has the exact dynamics; the tests compare with them.
+What of Y is as good as certain (stock that expires whole) is taken off both sides first, so that the rest keeps the
+dispersion of the need. S. Nahmias, *Perishable Inventory Systems*, 2011, ch. 2, has the exact dynamics; the tests
+compare with them.
 """
 
 from __future__ import annotations
@@ -28,6 +30,9 @@ from planner.forecast.outlook import ExpiringLot, Floats
 
 LIKELY_UNUSED = 0.5
 """A lot is called expiring from this probability on that some of it will be left."""
+
+
+_NOTHING = 1e-12
 
 
 class Expiring(NamedTuple):
@@ -47,6 +52,8 @@ class Losses(NamedTuple):
     """w: containers expected to have expired unused before each day."""
     relief: Floats
     """r: variance of the need that these absorb."""
+    certain: Floats
+    """Whole containers of Y that are as good as certain: w and the part of the need whose variance is absorbed."""
     lots: tuple[tuple[ExpiringLot, ...], ...]
 
 
@@ -87,4 +94,7 @@ def losses(expiring: Sequence[Expiring], mean: Floats, variance: Floats) -> Loss
         for lot, probability, left in zip(lots, (1.0 - reached).tolist(), lost.tolist(), strict=True):
             if lot.lot is not None and probability >= LIKELY_UNUSED:
                 found[lot.row].append(ExpiringLot(lot.lot, lot.expiry, int(lot.quantity), left, probability))
-    return Losses(by_day.cumsum(axis=1), relief_by_day.cumsum(axis=1), tuple(tuple(row) for row in found))
+    unused_by_day, relief_by_day = by_day.cumsum(axis=1), relief_by_day.cumsum(axis=1)
+    absorbed_share = np.divide(relief_by_day, variance, out=np.zeros_like(variance), where=variance > _NOTHING)
+    certain = np.floor(unused_by_day + np.clip(absorbed_share, 0.0, 1.0) * mean)
+    return Losses(unused_by_day, relief_by_day, certain, tuple(tuple(row) for row in found))

@@ -41,7 +41,7 @@ def loss(mean: npt.ArrayLike, variance: npt.ArrayLike, stock: npt.ArrayLike) -> 
         stock: any number; of a negative one all of it is short too.
     """
     m, v, s = np.broadcast_arrays(*(np.asarray(value, np.float64) for value in (mean, variance, stock)))
-    result: Floats = np.maximum(m - s, 0.0)
+    result: Floats = np.array(np.maximum(m - s, 0.0))
     some = (m > NOTHING) & (s > 0)
     if some.any():
         result[some] = _excess(m[some], v[some], s[some])

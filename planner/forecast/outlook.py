@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from planner.forecast.expiry import Losses
     from planner.forecast.waiting import Waiting
     from planner.learning.lateness import Punctuality
 
@@ -121,13 +122,22 @@ class Outlook:
     """Per item, lots of which some will probably be left at expiry."""
     base: Floats | None = None
     """``supply`` without what is on order; None: ``supply``, and nothing is on order but what surely comes."""
-    against_variance: Floats | None = None
-    """Variance of the need as far as it matters for running out: less what expiry absorbs of it (see
-    ``planner.forecast.expiry``); None: ``cumulative_variance``."""
+    losses: Losses | None = None
+    """What of ``supply`` is left out since it will expire; None: nothing."""
     waiting: Waiting | None = None
     """What is on order, as random arrivals; None: nothing."""
     punctuality: Mapping[str, Punctuality] | None = None
     """Supplier → what to expect of it; None: what the catalogue states."""
+
+    def taken(self) -> tuple[Floats, Floats, Floats]:
+        """(mean, variance, what was added to the mean) of what is used or expires from the first day through each day,
+        less what of it is certain; item i has run out by the end of day d when it is more than ``base`` + what was
+        added + what has come."""
+        if self.losses is None:
+            return self.cumulative_mean, self.cumulative_variance, np.zeros_like(self.cumulative_mean)
+        variance = np.maximum(self.cumulative_variance - self.losses.relief, 0.0)
+        added = self.losses.unused - self.losses.certain
+        return self.cumulative_mean + added, variance, added
 
     @property
     def usable(self) -> Floats:

@@ -28,7 +28,7 @@ from planner.catalogue.model import WEEKDAYS, Item
 from planner.forecast.expiry import Expiring, losses
 from planner.forecast.outlook import Floats, Need, Outlook
 from planner.forecast.quantiles import survival
-from planner.forecast.waiting import Expected, expected_lines, waiting_of
+from planner.forecast.waiting import Expected, Waiting, expected_lines, waiting_of
 from planner.learning.lateness import Punctuality
 from planner.site.state import ItemStock, SiteState
 
@@ -65,33 +65,37 @@ def project(state: SiteState, catalogue: Catalogue, need: Need, now: datetime) -
     if need.unsettled is not None:
         total -= need.unsettled
     lost = losses(expiring, cumulative_mean, cumulative_variance)
-    base = np.repeat(total[:, None], days, axis=1)
-    against = cumulative_variance
-    if lost is not None:
-        base -= lost.unused
-        against = np.maximum(cumulative_variance - lost.relief, 0.0)
+    whole = np.repeat(total[:, None], days, axis=1)
     expected = expected_lines(state, catalogue, today, days)
-    supply = _expected_course(base, expected, index)
+    coming = _expected_course(whole, expected, index)
     waiting = waiting_of(expected, index, days)
-    risk = survival(cumulative_mean, against, supply + _ROUNDING)
-    rows, columns = waiting.uncertain()
-    if rows.size:
-        at, probability, came = waiting.spread(rows, columns)
-        r, c = rows[at], columns[at]
-        short = survival(cumulative_mean[r, c], against[r, c], base[r, c] + came + _ROUNDING)
-        risk[rows, columns] = np.bincount(at, probability * short)
-    return Outlook(
+    seen = Outlook(
         need=need,
-        supply=supply,
+        supply=coming if lost is None else coming - lost.unused,
         cumulative_mean=cumulative_mean,
         cumulative_variance=cumulative_variance,
-        risk=risk,
+        risk=np.zeros_like(coming),
         expiring=((),) * len(need.items) if lost is None else lost.lots,
-        base=base,
-        against_variance=against,
+        base=whole if lost is None else whole - lost.unused,
+        losses=lost,
         waiting=waiting,
         punctuality=state.learned.lateness.punctuality(catalogue),
     )
+    seen.risk[:] = _risk(seen, waiting)
+    return seen
+
+
+def _risk(seen: Outlook, waiting: Waiting) -> Floats:
+    """P(need > supply) by item and day, over need and arrivals."""
+    taken, spread, added = seen.taken()
+    risk = survival(taken, spread, seen.supply + (added + _ROUNDING))
+    rows, columns = waiting.uncertain()
+    if rows.size and seen.base is not None:
+        at, probability, came = waiting.spread(rows, columns)
+        cell = rows[at], columns[at]
+        short = survival(taken[cell], spread[cell], seen.base[cell] + added[cell] + came + _ROUNDING)
+        risk[rows, columns] = np.bincount(at, probability * short)
+    return risk
 
 
 def _on_shelf(state: SiteState, need: Need, place: _Place, days: int) -> tuple[Floats, list[Expiring]]:

@@ -74,13 +74,13 @@ class Cover:
         self._base = (outlook.supply if outlook.base is None else outlook.base)[self.rows]
         self._more = np.zeros_like(self._base) if more_supply is None else more_supply[self.rows]
         self._base = self._base + self._more
-        against = outlook.cumulative_variance if outlook.against_variance is None else outlook.against_variance
+        taken, spread, lost = outlook.taken()
         self._lay_out(ends[self.rows])
         row = self.rows[self._row]
         self._at, self._probability, came = self._spread(row, self._column)
-        self._mean = outlook.cumulative_mean[row, self._column][self._at]
-        self._variance = against[row, self._column][self._at]
-        self._stock = self._base[self._row, self._column][self._at] + came
+        self._mean = taken[row, self._column][self._at]
+        self._variance = spread[row, self._column][self._at]
+        self._stock = (self._base[self._row, self._column] + lost[row, self._column])[self._at] + came
         self._of = self._row[self._at]
         self.decisive: Rows = np.zeros(self.rows.size, np.intp)
         """By item the column on which most is missing, once ``needed`` was asked for."""
@@ -202,9 +202,10 @@ class Cover:
         cells = within[self._row, self._place]
         row, column = self._row[cells], self._column[cells]
         outlook = self._outlook
-        against = outlook.cumulative_variance if outlook.against_variance is None else outlook.against_variance
-        mean, variance = outlook.cumulative_mean[self.rows[row], column], against[self.rows[row], column]
-        supply = outlook.supply[self.rows[row], column] + self._more[row, column]
+        taken, spread, lost = outlook.taken()
+        at = self.rows[row], column
+        mean, variance = taken[at], spread[at]
+        supply = outlook.supply[at] + lost[at] + self._more[row, column]
         if exact:
             level = np.zeros(row.size)
             for value in np.unique(allowed[row]).tolist():

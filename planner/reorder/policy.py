@@ -220,8 +220,10 @@ class SitePlan:
     def _asked(self, outlook: Outlook, levels: Levels, row: int) -> tuple[bytes | float, ...]:
         """All that the shortage of an item depends on, beside the plan itself."""
         parts: list[bytes | float] = [float(x[row]) for x in (levels.allowed, levels.cycle_need, levels.waste)]
-        arrays = (outlook.cumulative_mean, outlook.cumulative_variance, outlook.against_variance, outlook.supply)
-        parts += [array[row].tobytes() for array in (*arrays, outlook.base) if array is not None]
+        arrays = [outlook.cumulative_mean, outlook.cumulative_variance, outlook.supply]
+        arrays += [] if outlook.base is None else [outlook.base]
+        arrays += [] if outlook.losses is None else [outlook.losses.relief]
+        parts += [array[row].tobytes() for array in arrays]
         waiting = outlook.waiting
         if waiting is not None and waiting.quantity.size:
             lines = slice(waiting.begins[row], waiting.begins[row + 1])

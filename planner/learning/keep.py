@@ -22,10 +22,10 @@ Demographic features are not used: segments have none. Where cancellations are n
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -94,6 +94,15 @@ class Losses:
         return cls(made)
 
 
+class _AtRisk(NamedTuple):
+    """Bookings, weighed, by cell."""
+
+    segments: list[str]
+    """In order."""
+    weights: Floats
+    """Shape (segments, 7, GROUPS)."""
+
+
 @dataclass(slots=True)
 class _Risks:
     """One kind of loss. ``sums``: by factor, level → [observed, expected] losses, decayed."""
@@ -108,17 +117,17 @@ class _Risks:
     def product(self, cell: Cell) -> float:
         """The relative risk of a segment and weekday against the bookings at risk with as many days to go."""
         result = 1.0 / self.means[cell[2]]
-        for risks, level in zip(self.risks, _levels(cell), strict=True):
+        for risks, level in zip(self.risks, _levels(cell[0], cell[1]), strict=True):
             result *= risks.get(level, 1.0)
         return result
 
-    def close(self, lost: Mapping[Cell, int], learned: Mapping[Cell, float], at_risk: Mapping[Cell, float]) -> None:
+    def close(self, lost: Mapping[Cell, int], learned: _AtRisk, at_risk: _AtRisk) -> None:
         """A day is over.
 
         Args:
             lost: bookings lost on it.
             learned: losses to be expected from now to the end of the next day, if all are alike.
-            at_risk: weights of the bookings that the next factors are relative to.
+            at_risk: the bookings that the next factors are relative to.
         """
         self.gain *= _DECAY
         for cell, n in sorted(lost.items()):
@@ -129,40 +138,39 @@ class _Risks:
                 pair[0] *= _DECAY
                 pair[1] *= _DECAY
         for cell, n in sorted(lost.items()):
-            for levels, level in zip(self.sums, _levels(cell), strict=True):
+            for levels, level in zip(self.sums, _levels(cell[0], cell[1]), strict=True):
                 levels.setdefault(level, [0.0, 0.0])[0] += n
         self._expect(learned)
         for levels in self.sums:
             _forget(levels)
         self.settle()
-        cells = sorted(at_risk)
-        weights = np.array([at_risk[cell] for cell in cells])
-        products = np.prod(self._by_factor(cells), axis=0) if cells else weights
-        groups = np.array([group for _, _, group in cells], dtype=np.intp)
-        totals = np.bincount(groups, weights, GROUPS)
-        sums = np.bincount(groups, weights * products, GROUPS)
-        whole = sums.sum() / totals.sum() if cells else 1.0
+        totals = at_risk.weights.sum(axis=(0, 1))
+        sums = (at_risk.weights * self._products(at_risk.segments)[:, :, None]).sum(axis=(0, 1))
+        whole = sums.sum() / totals.sum() if totals.any() else 1.0
         self.means = np.divide(sums, totals, out=np.full(GROUPS, whole), where=totals > 0).tolist()
 
-    def _expect(self, learned: Mapping[Cell, float]) -> None:
+    def _expect(self, learned: _AtRisk) -> None:
         """Add expected losses to each level, with the other factors' risks applied."""
-        if not learned:
-            return
-        cells = sorted(learned)
-        losses = np.array([learned[cell] for cell in cells])
-        by_factor = self._by_factor(cells)
-        whole = np.prod(by_factor, axis=0) / np.array([self.means[group] for _, _, group in cells])
-        names = [_levels(cell) for cell in cells]
-        for at, levels in enumerate(self.sums):
-            expected = losses * whole / by_factor[at]
-            for row, value in zip(names, expected.tolist(), strict=True):
-                levels.setdefault(row[at], [0.0, 0.0])[1] += value
+        segments = learned.segments
+        losses = (learned.weights / np.array(self.means)).sum(axis=2) * self._products(segments)
+        by_segment = losses.sum(axis=1).tolist()
+        for at, (levels, risks) in enumerate(zip(self.sums[:-1], self.risks[:-1], strict=True)):
+            for segment, value in zip(segments, by_segment, strict=True):
+                level = _levels(segment, 0)[at]
+                levels.setdefault(level, [0.0, 0.0])[1] += value / risks.get(level, 1.0)
+        for weekday, value in enumerate(losses.sum(axis=0).tolist()):
+            if value:
+                level = str(weekday)
+                self.sums[-1].setdefault(level, [0.0, 0.0])[1] += value / self.risks[-1].get(level, 1.0)
 
-    def _by_factor(self, cells: Iterable[Cell]) -> Floats:
-        """Relative risks by factor and cell; shape (factors, cells)."""
-        columns = zip(*map(_levels, cells), strict=True)
-        rows = [[risks.get(level, 1.0) for level in column] for risks, column in zip(self.risks, columns, strict=True)]
-        return np.array(rows)
+    def _products(self, segments: Sequence[str]) -> Floats:
+        """Product of the relative risks by segment and weekday; shape (segments, 7)."""
+        of_weekday = [self.risks[-1].get(str(weekday), 1.0) for weekday in range(WEEK)]
+        of_segment = [
+            math.prod(r.get(level, 1.0) for r, level in zip(self.risks[:-1], _levels(s, 0), strict=False))
+            for s in segments
+        ]
+        return np.outer(of_segment, of_weekday)
 
     def settle(self) -> None:
         """Work out the relative risks from the sums."""
@@ -257,9 +265,8 @@ class Keep:
 
 
 @lru_cache(maxsize=16_384)
-def _levels(cell: Cell) -> tuple[str, ...]:
-    """The cell's level of each factor, in the order of ``_FACTORS``."""
-    segment, weekday, _ = cell
+def _levels(segment: str, weekday: int) -> tuple[str, ...]:
+    """The level of each factor, in the order of ``_FACTORS``."""
     traits = parse(segment)
     return traits.protocol, "series" if traits.series else "new", traits.lead, traits.source, str(weekday)
 
@@ -282,37 +289,40 @@ def _weekday(day: int) -> int:
 _EXACT: Final = 1 << 40
 
 
-def _at_risk(demand: Demand, first: int, hazard: Floats) -> dict[Cell, float]:
-    """Losses to be expected on day ``first`` of the bookings from then on, by cell.
+def _at_risk(demand: Demand, first: int, hazard: Floats) -> _AtRisk:
+    """Losses to be expected on day ``first`` of the bookings from then on.
 
     Added up in whole 2⁻⁴⁰ths: the same to the bit in whatever order the days and segments come.
     """
     parts: npt.NDArray[np.int64] = np.rint(hazard * _EXACT).astype(np.int64)
     losses: list[int] = parts.tolist()
-    beyond = len(losses) - 1
     groups: list[int] = _GROUP_OF.tolist()
-    sums: dict[tuple[int, int], dict[str, int]] = {}
+    beyond, farthest = len(losses) - 1, HORIZON_DAYS - 1
+    sums: dict[str, list[int]] = {}
     for day, counts in demand.items():
         to_go = day - first
         if to_go < 0:
             continue
         loss = losses[min(to_go, beyond)]
-        of_cell = sums.setdefault((_weekday(day), groups[min(to_go, HORIZON_DAYS - 1)]), {})
+        cell = _weekday(day) * GROUPS + groups[min(to_go, farthest)]
         for (segment, _), n in counts.items():
-            of_cell[segment] = of_cell.get(segment, 0) + n * loss
-    return {
-        (segment, weekday, group): total / _EXACT
-        for (weekday, group), of_cell in sums.items()
-        for segment, total in of_cell.items()
-        if total
-    }
+            of_segment = sums.get(segment)
+            if of_segment is None:
+                of_segment = sums[segment] = [0] * (WEEK * GROUPS)
+            of_segment[cell] += n * loss
+    return _dense(sums, 1 / _EXACT)
 
 
-def _sessions(demand: Demand, first: int, days: int) -> dict[Cell, float]:
-    """Bookings of some days from ``first`` on, by cell."""
-    sums: dict[Cell, float] = {}
+def _sessions(demand: Demand, first: int, days: int) -> _AtRisk:
+    """Bookings of some days from ``first`` on, all in one group."""
+    sums: dict[str, list[int]] = {}
     for day in range(first, first + days):
         for (segment, _), n in demand.get(day, {}).items():
-            cell = (segment, _weekday(day), 0)
-            sums[cell] = sums.get(cell, 0.0) + n
-    return sums
+            sums.setdefault(segment, [0] * (WEEK * GROUPS))[_weekday(day) * GROUPS] += n
+    return _dense(sums, 1.0)
+
+
+def _dense(sums: Mapping[str, list[int]], unit: float) -> _AtRisk:
+    segments = sorted(sums)
+    weights = np.array([sums[segment] for segment in segments], dtype=np.float64)
+    return _AtRisk(segments, weights.reshape(len(segments), WEEK, GROUPS) * unit)

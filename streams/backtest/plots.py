@@ -76,7 +76,7 @@ def _loss(scored: Sequence[Scored], about: str) -> Any:
     from matplotlib import colormaps  # noqa: PLC0415 - optional
 
     figure, axes = _axes(f"Loss by lead: {about}", "lead, days", "pinball loss ÷ mean demand × 10⁴")
-    axes.set_prop_cycle(color=colormaps["tab20"].colors)
+    axes.set_prop_cycle(color=colormaps["tab20"](range(20)))
     for method in dict.fromkeys(one.method for one in scored):
         points = [(one.lead, one.score().pinball_over_mean * 1e4) for one in scored if one.method == method]
         style = {"color": "black", "linewidth": 2.5, "zorder": 3} if method == PLANNER else {"linewidth": 1}

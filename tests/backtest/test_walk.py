@@ -44,7 +44,7 @@ EVENTS = book()
 
 @pytest.mark.parametrize("site", [NORTH, SOUTH])
 def test_an_origins_outlook_is_that_of_the_live_planner_a_moment_after_midnight(site: str) -> None:
-    origin = day(33)
+    origin = day(12)
     midnight = datetime.combine(origin + timedelta(days=1), time(), ZONES[site]).astimezone(UTC)
     expand: Driver[BookingStep] = Driver(lambda: BookingStep(0, 1, bundle(), clock="event"))
     plan: Driver[PlanStep] = Driver(lambda: PlanStep(0, bundle(), clock="event"))

@@ -35,8 +35,9 @@ class Demand:
         self._coming = self._to_come()
         self._factor = self._containers_per_unit(outlook.need.firm_mean[row])
         other = outlook.need.other_mean
-        self._other = np.zeros(self._days) if other is None else other[row]
-        self._share_to_come = self._containers_to_come(np.maximum(outlook.need.to_come_mean[row] - self._other, 0.0))
+        to_come = outlook.need.to_come_mean[row]
+        self._other = np.zeros(self._days) if other is None else np.minimum(other[row], to_come)
+        self._share_to_come = self._containers_to_come(to_come - self._other)
 
     def contributions(self, days: int) -> tuple[Contribution, ...]:
         """Booked sessions of the first ``days`` days, by start; their ``expected`` add up to the firm mean."""

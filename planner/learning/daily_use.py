@@ -32,7 +32,8 @@ def realised_use(state: SiteState, catalogue: Catalogue, day: int) -> dict[str, 
     from yet, by item, as far as it is told.
 
     Of sessions whose use nobody told it is the expected one, corrected by what counts have taught. What counts do not
-    find belongs to no day; its daily mean is added, so that what is said here is what the need foretells.
+    find belongs to no day; its daily mean is added to a day that is settled, so that what is said here is what the need
+    foretells.
     """
     learned, site = state.learned, catalogue.sites[state.site]
     record = learned.using.days.get(day, DayUse())
@@ -51,7 +52,7 @@ def realised_use(state: SiteState, catalogue: Catalogue, day: int) -> dict[str, 
         used[item] = used.get(item, 0.0) + amount
     for item, (amount, _) in record.wasted.items():
         used[item] = used.get(item, 0.0) + amount
-    if date.fromordinal(day) not in site.closed_on:
+    if day <= learned.running.settled and date.fromordinal(day) not in site.closed_on:
         for item, missing in learned.other.missing.items():
             used[item] = used.get(item, 0.0) + missing.expected().mean
     return {item: amount for item, amount in used.items() if amount > 0}

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 
 from planner.catalogue.index import Catalogue
+from planner.forecast.learned import LearnedModel
+from planner.forecast.need import SiteNeed
+from planner.forecast.outlook import Need
 from planner.learning.state import Learned
 from planner.plan_step import PlanStep
 from tests.driver import Driver
@@ -104,6 +107,11 @@ class Clinic:
 
     def factor(self, item: str) -> float:
         return self.learned.use.mean_factor(item)
+
+    def need(self) -> Need:
+        """As the demand model has it: not corrected by what its forecasts have been worth."""
+        state = self.driver.step.sites[self.site]
+        return SiteNeed(state, CATALOGUE, LearnedModel(state, CATALOGUE)).refresh(self.today)
 
     @property
     def today(self) -> date:

@@ -24,6 +24,8 @@ OWN_SITE = "clinic"
 _SUPPLIER = "supplier"
 _POLICY = "standard"
 _SESSION_MINUTES = 60
+_CUTOFF = "17:00"
+"""After ``planner.simulation.book.ORDERED_AT``: what is ordered at the end of a day leaves on it."""
 _SERIES_SHARE = 0.75
 _OTHERS_AHEAD_DAYS = (0, 14)
 
@@ -216,6 +218,7 @@ def _own_bundle(scenario: Scenario, bundle: Bundle) -> Bundle:
                 "lead_time_days": 0,
                 "late_allowance_days": scenario.deliveries.late_allowance_days,
                 "order_days": scenario.order_days,
+                "cutoff": _CUTOFF,
             }
         ],
         "sites": [
@@ -293,12 +296,13 @@ def _per_day(rate: float) -> dict[str, str]:
 
 
 def _as_simulated(scenario: Scenario, bundle: Bundle) -> Bundle:
-    """The catalogue as the scenario changes it: order days of all suppliers, if it says so; policies that
-    know its costs; and no par stock, which no policy but the planner knows of and no simulated session uses."""
+    """The catalogue as the scenario changes it: cutoffs after the day's last session, order days of all
+    suppliers if it says so; policies that know its costs; and no par stock, which no policy but the planner knows of and no simulated session uses."""
     order_days = scenario.deliveries.order_days
-    suppliers = bundle.suppliers
+    changes: dict[str, object] = {"cutoff": _CUTOFF}
     if order_days is not None:
-        suppliers = tuple(s.model_copy(update={"order_days": order_days}) for s in suppliers)
+        changes["order_days"] = order_days
+    suppliers = tuple(supplier.model_copy(update=changes) for supplier in bundle.suppliers)
     sites = tuple(site.model_copy(update={"par_stock": ()}) for site in bundle.sites)
     policies = tuple(_policy(scenario, policy) for policy in bundle.policies)
     changed = bundle.model_copy(update={"suppliers": suppliers, "sites": sites, "policies": policies})

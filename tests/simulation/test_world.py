@@ -9,6 +9,8 @@ from datetime import date, datetime
 import numpy as np
 import pytest
 
+from planner.reorder.calendar import order_dates
+from planner.simulation.book import ORDERED_AT
 from planner.simulation.clinic import clinics_of
 from planner.simulation.planner_policy import PlannerPolicy
 from planner.simulation.world import Fate, Placed, SiteWorld, Today
@@ -195,3 +197,14 @@ def test_closed_days_have_neither_sessions_nor_orders() -> None:
     assert not policy.days[number].ends
     assert not policy.days[number].orderable
     assert policy.days[number + 1].ends
+
+
+def test_the_planner_orders_for_the_day_on_which_it_orders() -> None:
+    """Orders are placed before the suppliers' cutoffs, so what the planner takes for the next chance is this one."""
+    sites = {"clinic": None, "sites": {"sites": ["harbor"]}}
+    for made in (clinic(), clinics_of(scenario(**sites), bundle())[0]):
+        at = SiteWorld(Fate.draw(made, 1)).local(date(2026, 1, 21), ORDERED_AT)
+        for item in made.items:
+            dates = order_dates(made.catalogue, made.site, item, at)
+            weekdays = made.items[item].order_weekdays
+            assert (dates.chance == date(2026, 1, 21)) == (2 in weekdays), item

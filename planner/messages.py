@@ -245,13 +245,22 @@ class AlertState(StrEnum):
     RESOLVED = "resolved"
 
 
+SessionNeed = Literal["only", "alternative", "optional"]
+
+
 class SessionAtRisk(Model):
-    """A booked session that the stock at hand and on order does not reach."""
+    """A booked session that the stock at hand and on order does not reach, once it has gone to those that need it more.
+
+    Those that need it most are listed first, then by start.
+    """
 
     booking_id: Identifier
     day: date
     start: Instant
     needs: float
+    need: SessionNeed = "only"
+    """only: it cannot do without this item; alternative: another item that may be used in its place is there; optional:
+    it takes the item only if a PRN line is given, or as an extra."""
 
 
 class Alert(Model):

@@ -21,6 +21,7 @@ from planner.messages import Alert, AlertKind, SessionAtRisk
 from planner.reorder import texts
 from planner.reorder.policy import Shortage, SitePlan, site_plan, sticky
 from planner.reorder.sessions import BookedDays, MissedSessions
+from planner.reorder.triage import Triage
 from planner.site.state import ItemStock, Order, OrderLine, SiteState
 
 Severity = Literal["info", "warning", "critical"]
@@ -88,7 +89,8 @@ class View:
     @cached_property
     def booked(self) -> BookedDays:
         """The sessions of the days on which an order placed now may be missed."""
-        return BookedDays(self.state, self.plan.first_day.toordinal(), max(self.plan.out_of_reach, default=0))
+        triage = Triage(self.catalogue, self.state.site, self.outlook)
+        return BookedDays(self.state, self.plan.first_day.toordinal(), max(self.plan.out_of_reach, default=0), triage)
 
     @cached_property
     def session_risks(self) -> Floats:

@@ -1,4 +1,4 @@
-"""Which booked sessions the stock does not reach."""
+"""Which booked sessions the stock does not reach: it goes to those that need it most first, then by start."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from planner.catalogue.model import ContainerUse, Item
 from planner.forecast.outlook import Floats, Outlook
 from planner.messages import SessionAtRisk
+from planner.reorder.triage import NEEDS, Triage
 from planner.site.state import BookingEntry, Moments, SiteState
 
 _ROUNDING = 1e-9
@@ -32,12 +33,19 @@ def containers_per_session(moments: Moments, item: Item) -> float:
 
 
 class MissedSessions:
-    """The sessions that the stock of an item does not reach, in the order of their start."""
+    """The sessions that the stock of an item does not reach, in the order of their start.
 
-    def __init__(self, booked: BookedDays, at: npt.NDArray[np.intp], needs: Floats) -> None:
+    Args:
+        ranks: of their need, as ``triage.NEEDS``.
+    """
+
+    def __init__(
+        self, booked: BookedDays, at: npt.NDArray[np.intp], needs: Floats, ranks: npt.NDArray[np.intp]
+    ) -> None:
         self._booked = booked
         self._at = at
         self._needs = needs
+        self._ranks = ranks
 
     @property
     def total(self) -> int:
@@ -48,14 +56,20 @@ class MissedSessions:
         """Ordinal of the last one's day; 0 if there is none."""
         return self._booked.day_of(int(self._at[-1])) if self._at.size else 0
 
+    @property
+    def without_other(self) -> int:
+        """How many of them no other item can serve."""
+        return int(np.count_nonzero(self._ranks == 0))
+
     def through(self, day: int) -> int:
         """How many there are through the day (an ordinal)."""
         return int(self._at.searchsorted(self._booked.sessions_through(day)))
 
     def first(self, most: int) -> tuple[SessionAtRisk, ...]:
-        """The first ``most`` of them."""
-        at, needs = self._at[:most].tolist(), self._needs[:most].tolist()
-        return tuple(map(self._booked.session, at, needs))
+        """The first ``most`` of them, those that need it most before others."""
+        order = np.argsort(self._ranks[:most], kind="stable")
+        at, needs, ranks = (values[:most][order].tolist() for values in (self._at, self._needs, self._ranks))
+        return tuple(map(self._booked.session, at, needs, ranks))
 
     def starts(self, most: int, after_s: float, through: int) -> set[tuple[str, int]]:
         """(booking, start) of those of the first ``most`` that begin after ``after_s`` and through a day (ordinal)."""
@@ -70,14 +84,16 @@ class BookedDays:
     Args:
         first_day: ordinal.
         days: how many, from the first one on.
+        triage: how much sessions need an item; None: all as much.
     """
 
-    def __init__(self, state: SiteState, first_day: int, days: int) -> None:
+    def __init__(self, state: SiteState, first_day: int, days: int, triage: Triage | None = None) -> None:
         self._state = state
+        self._triage = triage
         self._first = first_day
         self.sessions: list[tuple[int, str, str]] = []
         """Start (unix seconds), booking, profile."""
-        self._published: dict[tuple[int, float], SessionAtRisk] = {}
+        self._published: dict[tuple[int, float, int], SessionAtRisk] = {}
         self._when: dict[int, tuple[date, datetime]] = {}
         self._ends: list[int] = []  # by day, how many sessions there are through it
         for day in range(first_day, first_day + days):
@@ -90,55 +106,84 @@ class BookedDays:
         self._counts = np.diff(self._ends, prepend=0)
         codes: dict[str, int] = {}
         self._codes = np.array([codes.setdefault(profile, len(codes)) for _, _, profile in self.sessions], np.intp)
-        self._profiles = [state.profiles[profile].items for profile in codes]
+        self._profiles = [state.profiles[profile] for profile in codes]
 
     def missed(self, outlook: Outlook, row: int, item: Item, days: int) -> MissedSessions:
         """Sessions of the first ``days`` days that usable stock would not reach if all booked sessions took place.
 
-        Stock goes to sessions in the order of their start; one that it does not reach takes nothing, so a smaller
-        or later one may still be reached.
+        Stock goes to sessions in the order of their need and start; one that it does not reach takes nothing, so a
+        smaller or later one may still be reached.
         """
+        none = np.zeros(0, np.intp)
         if not days:
-            return MissedSessions(self, np.zeros(0, np.intp), np.zeros(0))
+            return MissedSessions(self, none, np.zeros(0), none)
         end = self._ends[days - 1]
         needs = self._needs(item)[self._codes[:end]]
         users = (needs > 0).nonzero()[0]
         needs = needs[users]
+        ranks = self._ranks(item, days)[self._codes[users]]
         supply = outlook.supply[row, :days] + _ROUNDING
         if supply.max() <= 0:
-            return MissedSessions(self, users, needs)
+            return MissedSessions(self, users, needs, ranks)
+        if (ranks != ranks[:1]).any():
+            missed = self._missed_by_need(users, needs, ranks, np.maximum.accumulate(supply))
+            return MissedSessions(self, users[missed], needs[missed], ranks[missed])
         limits = np.repeat(supply, self._counts[:days])[users]
         beyond = (np.cumsum(needs) > limits).nonzero()[0]
         if not beyond.size:
-            return MissedSessions(self, beyond, needs[beyond])
+            return MissedSessions(self, none, np.zeros(0), none)
         # those before the first that is not reached take what they need; from there on it is decided one by one
         start = int(beyond[0])
         used = float(np.cumsum(needs)[start - 1]) if start else 0.0
-        missed: list[int] = []
+        missed = []
         for at, (need, limit) in enumerate(zip(needs[start:].tolist(), limits[start:].tolist(), strict=True), start):
             if used + need > limit:
                 missed.append(at)
             else:
                 used += need
-        return MissedSessions(self, users[missed], needs[missed])
+        return MissedSessions(self, users[missed], needs[missed], ranks[missed])
+
+    def _missed_by_need(
+        self, users: npt.NDArray[np.intp], needs: Floats, ranks: npt.NDArray[np.intp], supply: Floats
+    ) -> list[int]:
+        """Those of the users that are not reached. One is reached if what is left on its day, and on each later day
+        after what those have been given that need it more, suffices."""
+        left = supply.copy()
+        day = np.searchsorted(self._ends, users, side="right")
+        missed: list[int] = []
+        for at in np.argsort(ranks, kind="stable").tolist():
+            if left[day[at] :].min() >= needs[at]:
+                left[day[at] :] -= needs[at]
+            else:
+                missed.append(at)
+        return sorted(missed)
+
+    def _ranks(self, item: Item, days: int) -> npt.NDArray[np.intp]:
+        """Rank of the need for the item by profile code."""
+        if self._triage is None:
+            return np.zeros(len(self._profiles), np.intp)
+        triage = self._triage
+        return np.array(
+            [NEEDS.index(triage.need(p, item.id, days)) if item.id in p.items else 0 for p in self._profiles], np.intp
+        )
 
     def _needs(self, item: Item) -> Floats:
         """Mean use of the item in a session, as the site has learned it, by profile code."""
-        moments = [items.get(item.id) for items in self._profiles]
+        moments = [profile.items.get(item.id) for profile in self._profiles]
         factor = self._state.learned.use.mean_factor(item.id)
         return factor * np.array([0.0 if found is None else containers_per_session(found, item) for found in moments])
 
-    def session(self, at: int, needs: float) -> SessionAtRisk:
+    def session(self, at: int, needs: float, rank: int) -> SessionAtRisk:
         """As it is told in an alert: many items miss the same sessions, often with the same need."""
-        found = self._published.get((at, needs))
+        found = self._published.get((at, needs, rank))
         if found is None:
             when = self._when.get(at)
             if when is None:
                 start = datetime.fromtimestamp(self.sessions[at][0], UTC)
                 when = self._when[at] = (date.fromordinal(self.day_of(at)), start)
             # not validated again: the booking's id and start were, when it came in
-            found = self._published[at, needs] = SessionAtRisk.model_construct(
-                booking_id=self.sessions[at][1], day=when[0], start=when[1], needs=needs
+            found = self._published[at, needs, rank] = SessionAtRisk.model_construct(
+                booking_id=self.sessions[at][1], day=when[0], start=when[1], needs=needs, need=NEEDS[rank]
             )
         return found
 

@@ -104,6 +104,8 @@ def stock_out(
             f"{', the first' if missed.total > 1 else ''} on {moment_text(first.start, catalogue.zone(plan.site))} "
             f"({first.booking_id})"
         )
+        if missed.without_other < missed.total:
+            sessions += f"; {missed.without_other or 'none'} of them can do with nothing else, and come first"
     else:
         sessions = "no booked session is beyond the stock, sessions still to be booked are"
     summary = (
@@ -122,6 +124,7 @@ def stock_out(
             "need_mean": mean,
             "stock_out_day": day.isoformat(),
             "sessions_at_risk": missed.total,
+            "sessions_without_other": missed.without_other,
             "sessions_through": (dates.arrives - timedelta(days=1)).isoformat(),
         },
     )

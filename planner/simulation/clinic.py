@@ -296,8 +296,9 @@ def _per_day(rate: float) -> dict[str, str]:
 
 
 def _as_simulated(scenario: Scenario, bundle: Bundle) -> Bundle:
-    """The catalogue as the scenario changes it: cutoffs after the day's last session, order days of all
-    suppliers if it says so; policies that know its costs; and no par stock, which no policy but the planner knows of and no simulated session uses."""
+    """The catalogue as the scenario changes it: cutoffs after the day's last session; order days of all suppliers, if
+    it says so; policies that know its costs; and no par stock, which no policy but the planner knows of and no
+    simulated session uses."""
     order_days = scenario.deliveries.order_days
     changes: dict[str, object] = {"cutoff": _CUTOFF}
     if order_days is not None:

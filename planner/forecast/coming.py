@@ -44,6 +44,7 @@ class Coming:
         self._state = state
         self._catalogue = catalogue
         self._rows = rows
+        self._stated: dict[tuple[str, int], Profile | None] = {}
         self._typical: dict[tuple[str, int], Profile] = {}
         self._today = date.min
         self._parts: list[_Part] = []
@@ -132,7 +133,9 @@ class Coming:
             return None
         key = (protocol, version.version)
         if key not in self._typical:
-            profile = typical(self._catalogue, self._state.site, protocol, day) or self._usual(*key)
+            if key not in self._stated:
+                self._stated[key] = typical(self._catalogue, self._state.site, protocol, day)
+            profile = self._stated[key] or self._usual(*key)
             if profile is None:
                 return None
             self._typical[key] = profile

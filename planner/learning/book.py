@@ -18,7 +18,7 @@ import orjson
 from planner.catalogue.index import Catalogue
 from planner.forecast.outlook import Floats
 from planner.learning.curve import BANDS, HALF_LIVES_DAYS, Curve, DayOfBook, Paths
-from planner.learning.mix import Mix, Path, strength_of
+from planner.learning.mix import CORRECTIONS, LEVELS, Mix, Path, corrections
 from planner.learning.packed import pack, unpack
 from planner.learning.prior import Prior, prior_of
 from planner.learning.running import Running
@@ -31,9 +31,10 @@ MIX_PRIOR_SESSIONS: Final = 20.0
 _MIX_DECAY: Final = 0.5 ** (1 / MIX_HALF_LIFE_DAYS)
 _FORGOTTEN: Final = 1e-4
 _NO_VOLUME: Final = 1e-9
-STRENGTH_FROM_DAYS: Final = 14
-"""Days to learn from before the book is called strong or weak."""
-_TO_GO_IN_THE_MORNING: Final = np.minimum(np.arange(HORIZON_DAYS) + 1, HORIZON_DAYS - 1)
+CORRECTED_FROM_DAYS: Final = 14
+"""Days to learn from before the book is called strong or weak, or a level is known."""
+_DAYS: Final = np.arange(HORIZON_DAYS)
+_TO_GO_IN_THE_MORNING: Final = np.minimum(_DAYS + 1, HORIZON_DAYS - 1)
 _FORMAT: Final = 1
 
 Bools = npt.NDArray[np.bool_]
@@ -107,20 +108,35 @@ class Book:
         known = self._believed
         if known is None or known[:2] != (catalogue.version, today):
             prior = prior_of(catalogue, site)
-            paths, strength = self._paths(catalogue, site, prior, today)
-            self._believed = known = (catalogue.version, today, self.mix.path(paths, strength), prior)
+            paths, factors = self._paths(catalogue, site, prior, today)
+            self._believed = known = (catalogue.version, today, self.mix.path(paths, factors), prior)
         return known[2], known[3]
 
     def _paths(self, catalogue: Catalogue, site: str, prior: Prior, today: int) -> tuple[Paths, Floats]:
-        """What each rate expects from the morning of ``today`` on, and the strength of the book then."""
+        """What each rate expects from the morning of ``today`` on, and by what the experts correct it."""
         curve = self.curve or Curve.begin(prior)
         season = season_index(self.history, self.history_ends, today, HORIZON_DAYS)
-        paths = curve.paths(prior, date.fromordinal(today).weekday(), _open(catalogue, site, today), season)
-        if today != self.today or self.days < STRENGTH_FROM_DAYS:
-            return paths, np.ones((len(HALF_LIVES_DAYS), HORIZON_DAYS))
+        is_open = _open(catalogue, site, today)
+        paths = curve.paths(prior, date.fromordinal(today).weekday(), is_open, season)
+        if today != self.today or self.days < CORRECTED_FROM_DAYS:
+            return paths, np.ones((CORRECTIONS, BANDS, HORIZON_DAYS))
         # at the end of a day, what is h days ahead of the morning after is h + 1 days to go
-        usual = curve.mean_on_book(self.days)[:, _TO_GO_IN_THE_MORNING]
-        return paths, strength_of(self.on_book, usual)
+        usual = curve.mean_on_book(self.days)[HALF_LIVES_DAYS.index(180.0), _TO_GO_IN_THE_MORNING]
+        levels = {
+            days: np.where(is_open, self._level(catalogue, site, days)[(today + _DAYS) % 7], 0.0) for days in LEVELS
+        }
+        return paths, corrections(
+            paths, self.on_book, usual, levels if len(self.history) >= CORRECTED_FROM_DAYS else {}
+        )
+
+    def _level(self, catalogue: Catalogue, site: str, half_life_days: float) -> Floats:
+        """Mean sessions of a weekday (ordinal mod 7), older ones decayed, days on which the site was closed left out."""
+        days = np.arange(self.history_ends - len(self.history), self.history_ends)
+        closed = [day.toordinal() for day in catalogue.sites[site].closed_on]
+        weight = 0.5 ** ((self.history_ends - 1 - days) / half_life_days) * ~np.isin(days, closed)
+        number = np.bincount(days % 7, weight, 7)
+        held: Floats = np.bincount(days % 7, weight * np.array(self.history), 7) / np.maximum(number, _NO_VOLUME)
+        return held
 
     # --- learning -----------------------------------------------------------------------------------------
 
@@ -157,10 +173,10 @@ class Book:
             self._settle(over, running, untold, prior)
         running.next_day()
         self.on_book = on_book[1:].copy()
-        paths, strength = self._paths(catalogue, site, prior, self.today)
-        path = self.mix.path(paths, strength)
+        paths, factors = self._paths(catalogue, site, prior, self.today)
+        path = self.mix.path(paths, factors)
         self._believed = (catalogue.version, self.today, path, prior)
-        self.mix.note(self.today, paths, path, strength=strength, on_book=on_book[1:], more=more)
+        self.mix.note(self.today, paths, path, factors=factors, on_book=on_book[1:], more=more)
 
     def _opens(self, running: Running, day: int, on_book: Floats) -> None:
         """The first day for which a session was ever booked: before it the site was not open."""

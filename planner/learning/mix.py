@@ -1,11 +1,13 @@
 """Which expert to believe, and how wide to be: learned from the forecasts' own past errors.
 
-The experts are the curve's rates, and one that scales what is to come by how strong the book of the days around is
-against what is usual at so many days to go (the multiplicative pickup of revenue management); no single one is best on
-every book. Each is scored on the totals over ``LEADS_DAYS``, its squared error taken relative to the median expert's of
-that origin, so that a day on which all were wrong does not drown what tells them apart. Its weight is the inverse of
-the mean of that (decayed) to the power ``SHARPNESS``. Combinations of forecasts by inverse past loss: Bates & Granger
-1969 (Operational Research Quarterly 20); a power: Aiolfi & Timmermann 2006 (J. Econometrics 135).
+The experts are the curve's rates; one that scales what is to come by how strong the book of the days around is against
+what is usual at so many days to go (the multiplicative pickup of revenue management); and two that expect as many
+sessions as lately on that weekday, so that of what is not booked yet the rest is to come (whoever books earlier than
+before is not counted twice). No single one is best on every book. Each is scored on the totals over ``LEADS_DAYS``, its
+squared error taken relative to the median expert's of that origin, so that a day on which all were wrong does not drown
+what tells them apart. Its weight is the inverse of the mean of that (decayed) to the power ``SHARPNESS``. Combinations
+of forecasts by inverse past loss: Bates & Granger 1969 (Operational Research Quarterly 20); a power: Aiolfi &
+Timmermann 2006 (J. Econometrics 135).
 
 The spread of a total over a lead is φ × (expected new + expected lost), a quasi-Poisson variance, with φ of each lead
 from the mix's own standardised errors, decayed, each error held to ``LARGEST_ERROR`` standard deviations so that one
@@ -16,6 +18,7 @@ is off by a share) grow with the number of sessions: the prior is φ = dispersio
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -27,8 +30,8 @@ from planner.learning.packed import pack, rounded, unpack
 from planner.messages import HORIZON_DAYS
 
 LEADS_DAYS: Final = (1, 3, 7, 14, 28, 56)
-LOSS_HALF_LIFE_DAYS: Final = 180.0
-SHARPNESS: Final = 1.5
+LOSS_HALF_LIFE_DAYS: Final = 120.0
+SHARPNESS: Final = 2.0
 COMMON_PRIOR_ORIGINS: Final = 1.0
 """Origins, for each day of lead, that the usual error counts for in every expert's."""
 _LEAST_ERROR: Final = 1e-6
@@ -40,21 +43,30 @@ COMMON_ERROR: Final = 0.08
 
 
 class Expert(NamedTuple):
-    """A rate of the curve (its number), and the power to which the strength of the book is taken (0: not at all)."""
+    """A rate of the curve (its number), and what it is corrected by (the number of a correction; 0: nothing)."""
 
     rate: int
-    strength: float
+    correction: int = 0
 
 
+STRENGTH: Final = 1
+LEVELS: Final = {56.0: 2, 180.0: 3}
+"""Half-life in days of the level of a weekday → correction."""
+CORRECTIONS: Final = 4
 EXPERTS: Final = (
-    *(Expert(number, 0.0) for number in range(len(RATES))),
-    Expert(RATES.index(Rate(180.0, 0.0)), 1.0),
+    *(Expert(number) for number in range(len(RATES))),
+    Expert(RATES.index(Rate(180.0, 0.0)), STRENGTH),
+    *(Expert(RATES.index(Rate(days, 0.0)), number) for days, number in LEVELS.items()),
 )
 STRENGTH_PRIOR_SESSIONS: Final = 20.0
 STRENGTH_HALF_WIDTH_DAYS: Final = 3
+LEVEL_FROM_DAYS: Final = 7
+"""Days ahead from which on a level may correct: nearer ones are better told by what is booked."""
+LEAST_TO_COME: Final = 0.02
+"""Of what a rate expects, where the level is booked already; and one in so many at most."""
 _RATE: Final = np.array([expert.rate for expert in EXPERTS])
 _HALF_LIFE: Final = HALF_LIFE_OF[_RATE]
-_STRENGTH: Final = np.array([expert.strength for expert in EXPERTS])[:, None]
+_CORRECTION: Final = np.array([expert.correction for expert in EXPERTS])
 _AHEAD: Final = np.arange(HORIZON_DAYS)
 _LEADS: Final = np.array(LEADS_DAYS)
 _LOG_LEADS: Final = np.log(_LEADS)
@@ -64,30 +76,35 @@ _SPREAD_DECAY: Final = 0.5 ** (1 / SPREAD_HALF_LIFE_DAYS)
 _WIDTH: Final = len(EXPERTS) + 4
 
 
-def _by_band(strength: Floats) -> Floats:
-    """Factor on what each expert expects to be booked; shape (experts, bands, H). A strong book says nothing of those
-    who book in the last days."""
-    factor = np.ones((len(EXPERTS), BANDS, HORIZON_DAYS))
-    factor[:, 1:] = (strength[_HALF_LIFE] ** _STRENGTH)[:, None]
-    return factor
-
-
-def strength_of(on_book: Floats, usual: Floats) -> Floats:
-    """How strong the book is around each day ahead: (prior + bookings) ÷ (prior + usual bookings), over a week.
+def corrections(paths: Paths, on_book: Floats, usual: Floats, levels: Mapping[float, Floats]) -> Floats:
+    """Factors on what the rates expect to be booked, by correction; shape (corrections, bands, H).
 
     Args:
         on_book: live bookings by day ahead; shape (H,).
-        usual: mean of them at so many days to go; shape (half-lives, H).
-
-    Returns:
-        Shape (half-lives, H).
+        usual: mean of them at so many days to go, with the half-life of the rate to be corrected; shape (H,).
+        levels: half-life → sessions that take place on such a day; shape (H,). Empty: not known yet.
     """
-    middle = np.clip(np.arange(HORIZON_DAYS), STRENGTH_HALF_WIDTH_DAYS, HORIZON_DAYS - 1 - STRENGTH_HALF_WIDTH_DAYS)
+    factors = np.ones((CORRECTIONS, BANDS, HORIZON_DAYS))
+    # a strong book says nothing of those who book in the last days
+    factors[STRENGTH, 1:] = _strength(on_book, usual)
+    for half_life_days, level in levels.items():
+        rate = RATES.index(Rate(half_life_days, 0.0))
+        expected = paths.later[rate].sum(axis=0) + paths.today[rate]
+        rest = level - on_book * paths.keep[HALF_LIFE_OF[rate]]
+        ratio = np.divide(rest, expected, out=np.ones_like(rest), where=expected > _LEAST_ERROR)
+        far = _AHEAD >= LEVEL_FROM_DAYS
+        factors[LEVELS[half_life_days]][:, far] = np.clip(ratio, LEAST_TO_COME, 1 / LEAST_TO_COME)[far]
+    return factors
+
+
+def _strength(on_book: Floats, usual: Floats) -> Floats:
+    """How strong the book is around each day ahead: (prior + bookings) ÷ (prior + usual bookings), over a week."""
+    middle = np.clip(_AHEAD, STRENGTH_HALF_WIDTH_DAYS, HORIZON_DAYS - 1 - STRENGTH_HALF_WIDTH_DAYS)
     low, high = middle - STRENGTH_HALF_WIDTH_DAYS, middle + STRENGTH_HALF_WIDTH_DAYS + 1
 
     def week(values: Floats) -> Floats:
-        sums = np.cumsum(np.pad(values, [*[(0, 0)] * (values.ndim - 1), (1, 0)]), axis=-1)
-        total: Floats = sums[..., high] - sums[..., low]
+        sums = np.concatenate(([0.0], np.cumsum(values)))
+        total: Floats = sums[high] - sums[low]
         return total
 
     ratio: Floats = (STRENGTH_PRIOR_SESSIONS + week(on_book)) / (STRENGTH_PRIOR_SESSIONS + week(usual))
@@ -145,13 +162,14 @@ class Mix:
         weights /= weights.sum(axis=1, keepdims=True)
         return np.stack([np.interp(_LOG_DAYS, _LOG_LEADS, column) for column in weights.T], axis=1)
 
-    def path(self, paths: Paths, strength: Floats) -> Path:
-        """The experts' paths mixed; ``strength``: of the book, by half-life and day ahead; shape (half-lives, H)."""
+    def path(self, paths: Paths, factors: Floats) -> Path:
+        """The experts' paths mixed; ``factors``: as of ``corrections``."""
         weights = self.weights().T
+        by_expert = factors[_CORRECTION]
         return Path(
             keep=(weights * paths.keep[_HALF_LIFE]).sum(axis=0),
-            later=np.einsum("eh,ebh->bh", weights, paths.later[_RATE] * _by_band(strength)),
-            today=(weights * paths.today[_RATE] * _by_band(strength)[:, BAND_OF, _AHEAD]).sum(axis=0),
+            later=np.einsum("eh,ebh->bh", weights, paths.later[_RATE] * by_expert),
+            today=(weights * paths.today[_RATE] * by_expert[:, BAND_OF, _AHEAD]).sum(axis=0),
             hazard=(weights * paths.hazard[_HALF_LIFE]).sum(axis=0),
             missed=(weights * paths.missed[_HALF_LIFE][:, None]).sum(axis=0),
         )
@@ -180,18 +198,16 @@ class Mix:
 
     # --- learning -----------------------------------------------------------------------------------------
 
-    def note(
-        self, first_day: int, paths: Paths, path: Path, *, strength: Floats, on_book: Floats, more: Floats
-    ) -> None:
+    def note(self, first_day: int, paths: Paths, path: Path, *, factors: Floats, on_book: Floats, more: Floats) -> None:
         """Remember what is forecast in the morning of ``first_day``.
 
         Args:
-            strength: as for ``path``.
+            factors: as of ``corrections``.
             on_book: sessions booked, by day ahead; shape (H,).
             more: sessions expected beside the curve (series); shape (H,).
         """
-        by_band = _by_band(strength)
-        come = (paths.later[_RATE] * by_band).sum(axis=1) + paths.today[_RATE] * by_band[:, BAND_OF, _AHEAD]
+        by_expert = factors[_CORRECTION]
+        come = (paths.later[_RATE] * by_expert).sum(axis=1) + paths.today[_RATE] * by_expert[:, BAND_OF, _AHEAD]
         totals = np.zeros((len(LEADS_DAYS), _WIDTH))
         totals[:, :-4] = np.cumsum(on_book * paths.keep[_HALF_LIFE] + come + more, axis=1)[:, _LEADS - 1].T
         daily = on_book * path.keep + path.to_come + more

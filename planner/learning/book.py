@@ -130,7 +130,7 @@ class Book:
         )
 
     def _level(self, catalogue: Catalogue, site: str, half_life_days: float) -> Floats:
-        """Mean sessions of a weekday (ordinal mod 7), older ones decayed, days on which the site was closed left out."""
+        """Mean sessions of a weekday (ordinal mod 7), older ones decayed, closed days of the site left out."""
         days = np.arange(self.history_ends - len(self.history), self.history_ends)
         closed = [day.toordinal() for day in catalogue.sites[site].closed_on]
         weight = 0.5 ** ((self.history_ends - 1 - days) / half_life_days) * ~np.isin(days, closed)

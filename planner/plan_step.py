@@ -376,8 +376,10 @@ class PlanStep:
             effects.messages.append(Message("alerts", alert_id.encode(), None))
         if passed.forgotten_unsettled:
             effects.counts["bookings_forgotten_unsettled"] += passed.forgotten_unsettled
-        if self._event_clock is not None and planned.state.today != day:
-            self._review(planned, effects)
+        if planned.state.today != day:
+            planned.begin_day(self.now)
+            if self._event_clock is not None:
+                self._review(planned, effects)
 
     def _fold_catalogue(self, record: Record, effects: Effects) -> None:
         bundle = read_catalogue(record)
@@ -437,8 +439,6 @@ class PlanStep:
             effects.writes[published.entry] = published.message.value
             effects.messages.append(published.message)
             effects.counts[published.message.topic] += 1
-        if planned.touched.learned:
-            self._written[site] = None  # the morning's forecasts were noted
         planned.hasten()
         if planned.wake is not None and planned.wake < self._wake:
             self._wake = planned.wake

@@ -169,12 +169,13 @@ class Scores:
         self.noted = origin
         self._prune(frozenset(names))
         at = self._columns(names)
-        said = np.full((judging.SAID, len(LEADS), len(self.series)), np.nan)
-        factor = self.factors()[:, at]
+        # of all others that are known nothing is expected
+        said = np.zeros((judging.SAID, len(LEADS), len(self.series)))
+        said[judging.FACTOR] = factor = self.factors()
+        said[judging.SIMPLE_MEAN] = np.nan
         said[judging.MEAN][:, at] = mean
-        said[judging.DEVIATION][:, at] = np.sqrt(np.maximum(variance * factor, 0.0))
-        said[judging.FACTOR][:, at] = factor
-        items = [number for number in at if self.series[number].startswith("item/")]
+        said[judging.DEVIATION][:, at] = np.sqrt(np.maximum(variance * factor[:, at], 0.0))
+        items = [number for number, name in enumerate(self.series) if name.startswith("item/")]
         by_weekday = self._by_weekday()
         if by_weekday is not None:
             running = np.cumsum(simple.daily_means(by_weekday[:, items], origin + 1, is_open), axis=0)
@@ -218,7 +219,7 @@ class Scores:
             return
         used = ((self._use != ABSENT) & (self._use > 0)).any(axis=0)
         for noted in self._waiting:
-            used[: noted.codes.shape[1]] |= noted.codes[judging.MEAN] != ABSENT
+            used[: noted.codes.shape[1]] |= noted.codes[judging.MEAN] > 0
         keep = np.ones(len(self.series), np.bool_)
         keep[gone] = used[gone]
         if keep.all():
@@ -251,10 +252,6 @@ class Scores:
             found[:, held] = self.factors()[:, [self._at[names[number]] for number in held]]
             known = self._by_day = (names, days, calibration.by_day(found, days))
         return known[2]
-
-    def knows(self, series: str) -> bool:
-        """Whether anything of a series has been noted, or used."""
-        return series in self._at
 
     def spread_factor(self, series: str, lead: int) -> float:
         """Factor on the variance of a series' total over ``lead`` days; 1 for one that is not known.

@@ -2,10 +2,9 @@
 
 **When.** ``close_day`` settles what is final as a day ends: the days that the learned book has settled (all its
 sessions are told, or it is too late to wait). The forecasts of an origin, the end of a day, are those of the next
-morning: they are noted by the first review of the new day, as the outlook is made. A day whose review had to wait (a
-backlog, by the wall clock) until sessions of it were over is not noted, since what is forecast then is only the rest of
-it; nor is the first day of a site, or the first after days that went by unseen: what is booked then may be half of the
-book.
+morning: they are noted as the clock begins the new day, before anything that is told of it, whatever comes in one chunk
+with it. Not noted is a day of which sessions are over already (the clock came late): what is forecast then is only the
+rest of it; nor is the first day of a site: what is booked then may be half of the book.
 
 **What.** The planner's forecast of a total: mean and variance before any factor. ``corrected`` multiplies the variance
 of totals by the factors of their series (of a component by its items' mean factor, weighted by variance), and puts the
@@ -83,7 +82,7 @@ def note(state: SiteState, catalogue: Catalogue, need: Need, touched: Touched) -
                 variances.append(spread[None, _LAST])
     told, spread_told = np.concatenate(means), np.concatenate(variances)
     # what is only on the shelf has nothing to be right about
-    some = [row for row, name in enumerate(names) if told[row, -1] > _NOTHING or scores.knows(name)]
+    some = np.flatnonzero(told[:, -1] > _NOTHING).tolist()
     is_open = open_days(catalogue, state.site, need.first_day, LEADS[-1])
     if scores.note(today - 1, [names[row] for row in some], told[some].T, spread_told[some].T, is_open):
         touched.learned.add("scores")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 from planner.catalogue.index import Catalogue
@@ -56,7 +56,6 @@ class PlannedSite:
         "_due_all",
         "_need",
         "_outlook",
-        "_plain",
         "_scored",
         "_scored_through",
         "_stale",
@@ -82,7 +81,6 @@ class PlannedSite:
         """Whether the catalogue has the site. One that it has not is kept, and not planned."""
         self._need = SiteNeed(self.state, catalogue, LearnedModel(self.state, catalogue)) if self.known else None
         self._outlook: Outlook | None = None
-        self._plain: Need | None = None  # the outlook's need, as the demand model has it
         self._scored: frozenset[str] = frozenset()
         self._scored_through = 0  # the last settled day that published scores hold
         self._stale = True
@@ -121,6 +119,19 @@ class PlannedSite:
                 self.wake = self.touched.wake
             self.touched.wake = None
 
+    def begin_day(self, now: datetime) -> None:
+        """A new day has begun: its forecasts are noted, before anything that is told of it."""
+        if self._need is not None:
+            need = self._refreshed(self._need, self.catalogue.site_day(self.state.site, now))
+            scoring.note(self.state, self.catalogue, need, self.touched)
+            self._stale = True
+
+    def _refreshed(self, need: SiteNeed, today: date) -> Need:
+        for day in self.touched.days:
+            need.touch(day)
+        self.touched.days.clear()
+        return need.refresh(today)
+
     # --- outlook ------------------------------------------------------------------------------------------
 
     def look(self, now: datetime) -> Outlook:
@@ -136,12 +147,9 @@ class PlannedSite:
         before = self._outlook
         stale = self._stale or touched.to_review or bool(touched.days)
         if before is None or stale or before.need.first_day != today:
-            for day in touched.days:
-                self._need.touch(day)
-            touched.days.clear()
+            plain = self._refreshed(self._need, today)
             self._stale = False
-            self._plain = self._need.refresh(today)
-            corrected = scoring.corrected(self.state, self.catalogue, self._plain)
+            corrected = scoring.corrected(self.state, self.catalogue, plain)
             self._outlook = project(self.state, self.catalogue, corrected, now)
             if before is not None and before.need.items != self._outlook.need.items:
                 # an item that nothing mentions any more: its forecast is withdrawn
@@ -154,8 +162,6 @@ class PlannedSite:
     def review(self, now: datetime) -> Iterator[Published]:
         """Bring alerts and proposals up to date with all that was touched; the new revisions."""
         outlook = self.look(now)
-        if self._plain is not None:
-            scoring.note(self.state, self.catalogue, self._plain, self.touched)
         causes = self.touched.causes()
         items = None if self.touched.all_items else causes.keys()
         named = {item: cause for item, cause in causes.items() if cause is not None}

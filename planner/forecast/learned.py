@@ -27,17 +27,9 @@ class LearnedModel:
         self._catalogue = catalogue
 
     def keep_probability(self, site: str, segment: str, first_day: date, days: int) -> Floats:
-        """See ``DemandModel``: the site's hazards and misses, times what the segment has beside them.
-
-        With a relative hazard r on a day it survives that day with the r-th power of the site's probability.
-        """
-        path, keep = self._path(first_day), self._state.learned.keep
-        weekday = (first_day.weekday() + np.arange(days)) % 7
-        by_day = np.diff(np.log(path.survives), prepend=0.0)  # by days to go; rows of the factors: weekdays
-        survives = np.exp(np.cumsum(by_day * keep.loss_factors(segment), axis=1)[weekday, np.arange(days)])
-        comes = 1 - np.minimum(path.missed[:days] * keep.miss_factors(segment)[weekday], 1.0)
-        result: Floats = survives * comes
-        return result
+        """See ``DemandModel``: the site's hazards and misses, and what the segment has beside them."""
+        path = self._path(first_day)
+        return self._state.learned.keep.probability(segment, first_day.weekday(), path.survives, path.missed)[:days]
 
     def streams(self, site: str, first_day: date, days: int) -> tuple[Stream, ...]:
         """See ``DemandModel``: the curve by band of days to go, today's bookings apart from later ones; and what each

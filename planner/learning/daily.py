@@ -26,8 +26,9 @@ def close_day(state: SiteState, catalogue: Catalogue, touched: Touched) -> None:
     learned = state.learned
     close_series(state, catalogue)
     _close_book(state, catalogue)
-    hazard = learned.book.path(catalogue, state.site, learned.book.today).hazard
-    learned.keep.close_day(learned.losses, state.demand, state.today, hazard)
+    path = learned.book.path(catalogue, state.site, learned.book.today)
+    learned.keep.close_day(learned.losses, state.demand, state.today, path.hazard)
+    learned.keep.balance_day(state.demand, state.today + 1, path.survives, path.missed)
     scoring.close_day(state, catalogue, touched)
     daily_use.close_day(state, catalogue, touched)
     lateness.close_day(state, catalogue, touched)

@@ -12,6 +12,8 @@ against those it would have had if all bookings were alike: decayed sums, kept f
   Stephan 1940, Ann. Math. Stat. 11), one step a day.
 - Relative to the site: divided by its mean over the bookings at risk with as many days to go. The site's hazard at so
   many days is that of those who are there (far ahead there are only some segments), and stays so.
+- Days keep their totals: the site's own figures are those that are scored, and segments share them out. So the keep
+  probabilities of each day ahead are scaled to the mean that the site's have over its bookings (``balance``).
 - Whether it helps is asked of each loss before learning from it: given that one of the bookings at risk was lost, the
   logarithm of how much more probable the risks made this one than if all were alike (the partial likelihood of Cox
   1972, JRSS B 34). The sum decays and is bounded; while it is below ``GAIN_WANTED``, every factor is 1.
@@ -32,6 +34,7 @@ import numpy.typing as npt
 import orjson
 
 from planner.forecast.outlook import Floats
+from planner.learning.packed import pack, rounded, unpack
 from planner.messages import HORIZON_DAYS
 from planner.site.segment import parse
 
@@ -57,6 +60,7 @@ LEVELS_MOST: Final = 48
 WEEK: Final = 7
 _DECAY: Final = 0.5 ** (1 / HALF_LIFE_DAYS)
 _FORGOTTEN: Final = 1e-3
+_LEAST: Final = 1e-9
 _GROUP_OF: Final[npt.NDArray[np.intp]] = np.searchsorted(TO_GO_FROM, np.arange(HORIZON_DAYS), side="right") - 1
 _ALIKE: Final[Floats] = np.ones((WEEK, HORIZON_DAYS))
 _FORMAT: Final = 1
@@ -183,13 +187,15 @@ class _Risks:
             )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Keep:
     """What was learned of segments by the morning. Mutable; its entry is written once a day."""
 
     kinds: dict[Kind, _Risks] = field(default_factory=lambda: {kind: _Risks() for kind in KINDS})
     begun: bool = False
     """Whether a day was closed: losses of the first one cannot be held against anything."""
+    balance: Floats = field(default_factory=lambda: np.ones(HORIZON_DAYS))
+    """Factor on the keep probabilities of each day ahead of this morning; shape (HORIZON_DAYS,)."""
     _factors: dict[tuple[Kind, str], Floats] = field(default_factory=dict, compare=False, repr=False)
     """Factors worked out since the morning: a cache."""
 
@@ -209,6 +215,45 @@ class Keep:
     def miss_factors(self, segment: str) -> Floats:
         """``miss_factor`` by weekday; shape (7,). Not to be changed."""
         return self._by_weekday("missed", segment)[:, 0]
+
+    def probability(self, segment: str, weekday: int, survives: Floats, missed: Floats) -> Floats:
+        """Probability that a booking of the segment takes place, by day ahead of a morning; shape (HORIZON_DAYS,).
+
+        With a relative hazard r on a day it survives that day with the r-th power of the site's probability.
+
+        Args:
+            segment: see ``planner.site.segment``.
+            weekday: of the morning's day.
+            survives: of the site's bookings, probability that one is not lost before its day is over, by day ahead;
+                shape (HORIZON_DAYS,).
+            missed: probability that one still booked then is missed; same shape.
+        """
+        return np.minimum(self._unbalanced(segment, weekday, survives, missed) * self.balance, 1.0)
+
+    def _unbalanced(self, segment: str, weekday: int, survives: Floats, missed: Floats) -> Floats:
+        ahead = np.arange(HORIZON_DAYS)
+        of_day = (weekday + ahead) % WEEK
+        by_day = np.diff(np.log(np.maximum(survives, _LEAST)), prepend=0.0)  # by days to go
+        kept = np.exp(np.cumsum(by_day * self.loss_factors(segment), axis=1)[of_day, ahead])
+        result: Floats = kept * (1 - np.minimum(missed * self.miss_factors(segment)[of_day], 1.0))
+        return result
+
+    def balance_day(self, demand: Demand, first: int, survives: Floats, missed: Floats) -> None:
+        """Scale the probabilities to what the site's bookings have on the whole, from the morning of ``first``
+        (ordinal) on. ``survives`` and ``missed``: see ``probability``."""
+        self.balance = np.ones(HORIZON_DAYS)
+        if not any(map(self.helps, KINDS)):
+            return
+        numbers: dict[str, Floats] = {}
+        for ahead in range(HORIZON_DAYS):
+            for (segment, _), n in demand.get(first + ahead, {}).items():
+                numbers.setdefault(segment, np.zeros(HORIZON_DAYS))[ahead] += n
+        booked, apart = np.zeros((2, HORIZON_DAYS))
+        for segment, of_day in sorted(numbers.items()):
+            booked += of_day
+            apart += of_day * self._unbalanced(segment, _weekday(first), survives, missed)
+        whole = booked * survives * (1 - missed)
+        self.balance = rounded(np.divide(whole, apart, out=self.balance, where=apart > 0))
 
     def helps(self, kind: Kind) -> bool:
         """Whether the factors have foretold which bookings were lost."""
@@ -250,7 +295,13 @@ class Keep:
     def encode(self) -> bytes:
         """See ``planner.learning.part.Part``."""
         kinds = {kind: [risks.sums, risks.means, risks.gain] for kind, risks in self.kinds.items()}
-        return orjson.dumps({"format": _FORMAT, "begun": self.begun, "kinds": kinds})
+        body = {"format": _FORMAT, "begun": self.begun, "kinds": kinds, "balance": pack(self.balance)}
+        return orjson.dumps(body)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Keep) and self.encode() == other.encode()
+
+    __hash__ = None  # type: ignore[assignment]
 
     @classmethod
     def decode(cls, data: bytes) -> Keep:
@@ -259,6 +310,7 @@ class Keep:
         if body["format"] != _FORMAT:
             raise ValueError(f"keep entry: found format {body['format']!r}; expected {_FORMAT}")
         made = cls({kind: _Risks(*body["kinds"][kind]) for kind in KINDS}, body["begun"])
+        made.balance = unpack(body["balance"], (HORIZON_DAYS,))
         for risks in made.kinds.values():
             risks.settle()
         return made

@@ -282,3 +282,29 @@ def test_an_entry_of_another_format_is_named(kind: type[Keep | Losses]) -> None:
     data = b'{"format":7}' if kind is Keep else b"[7]"
     with pytest.raises(ValueError, match="found format 7; expected 1"):
         kind.decode(data)
+
+
+def test_each_day_keeps_the_total_that_the_site_expects() -> None:
+    book = Book(12, MANY, per_day=16, lost=lambda s, w: (3.0 if "+series" in s else 1.0) + (w == 4)).run(250)
+    survives, missed = np.cumprod(1 - np.full(HORIZON_DAYS, 0.02)), np.full(HORIZON_DAYS, 0.06)
+    weekday = (book.today - 1) % WEEK
+
+    def total(ahead: int) -> float:
+        counts = book.demand[book.today + ahead]
+        kept = [n * book.keep.probability(s, weekday, survives, missed)[ahead] for (s, _), n in counts.items()]
+        return float(sum(kept))
+
+    wanted = [counts.total() * 0.94 * survives[day - book.today] for day, counts in sorted(book.demand.items())]
+    before = [total(ahead) for ahead in range(AHEAD)]
+    book.keep.balance_day(book.demand, book.today, survives, missed)
+    after = [total(ahead) for ahead in range(AHEAD)]
+    assert before != pytest.approx(wanted, rel=1e-3)
+    assert after == pytest.approx(wanted, rel=1e-5)
+    series, new = (book.keep.probability(segment_of("a", series=r), weekday, survives, missed) for r in (True, False))
+    assert (series[1:AHEAD] < new[1:AHEAD]).all()
+    assert Keep.decode(book.keep.encode()) == book.keep
+    # the same figures while factors are not believed
+    fresh = Keep()
+    fresh.balance_day(book.demand, book.today, survives, missed)
+    assert fresh.probability(WEB, weekday, survives, missed).tolist() == pytest.approx((survives * 0.94).tolist())
+    assert fresh.balance.tolist() == [1.0] * HORIZON_DAYS

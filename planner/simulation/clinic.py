@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
@@ -75,6 +76,8 @@ class SiteClinic:
     items: dict[str, ItemFacts]
     """Every item that a session may take, in order of id."""
     first_day: date = FIRST_DAY
+    use_per_week: Mapping[str, float] | None = None
+    """What ``mean_use_per_week`` says, where a book knows better than what the site expects."""
 
     @property
     def open_weekdays(self) -> frozenset[int]:
@@ -83,6 +86,8 @@ class SiteClinic:
 
     def mean_use_per_week(self) -> dict[str, float]:
         """Item → containers that the sessions expected in a week take on average (mL for multi-dose items)."""
+        if self.use_per_week is not None:
+            return {item: self.use_per_week.get(item, 0.0) for item in self.items}
         total = dict.fromkeys(self.items, 0.0)
         for kind in self.types:
             for line in kind.lines:

@@ -6,10 +6,11 @@ session is one whose completion the log tells; of those missed or cancelled noth
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 
+import numpy as np
 import orjson
 from pydantic import ValidationError
 
@@ -149,8 +150,18 @@ def with_real_items(clinic: SiteClinic, real: RealBookings) -> SiteClinic:
     return replace(clinic, items=items, first_day=first)
 
 
-def real_book(clinic: SiteClinic, real: RealBookings, streams: Streams) -> Book:
-    """The book of a clinic; what its sessions use is drawn."""
+def real_book(
+    clinic: SiteClinic,
+    real: RealBookings,
+    streams: Streams,
+    use_of: Callable[[str], np.random.Generator] | None = None,
+) -> Book:
+    """The book of a clinic; what its sessions use is drawn.
+
+    Args:
+        use_of: the generator of a booking's use by its id, where books are compared that do not have the same bookings;
+            absent: ``streams.use`` for one after the other.
+    """
     book = Book(clinic.scenario.days)
     zone = clinic.catalogue.zone(clinic.site)
     for name, booking in sorted(real.of(clinic.site).items()):
@@ -160,7 +171,8 @@ def real_book(clinic: SiteClinic, real: RealBookings, streams: Streams) -> Book:
             day = (booking.start.astimezone(zone).date() - clinic.first_day).days
             last = max(day, 0)
             if lines is not None and isinstance(booking.end, Completed) and 0 <= day < book.days:
-                _add_session(clinic, book, streams, name, booking, lines=lines, day=day)
+                random = streams.use if use_of is None else use_of(name)
+                _add_session(clinic, book, random, name, booking, lines=lines, day=day)
             elif isinstance(booking.end, Missed) and day < book.days:
                 at = max(booking.start, *(told.at for told in booking.told)) + _AFTER
                 raw = booking_event(at, name, "missed", booking.version + 1)
@@ -176,7 +188,7 @@ def real_book(clinic: SiteClinic, real: RealBookings, streams: Streams) -> Book:
 def _add_session(
     clinic: SiteClinic,
     book: Book,
-    streams: Streams,
+    random: np.random.Generator,
     name: str,
     booking: _Booking,
     *,
@@ -190,7 +202,7 @@ def _add_session(
     latest = datetime.combine(on, _LAST_END, clinic.catalogue.zone(clinic.site))
     ends = min(booking.start + _SESSION, latest)
     ends = max([ends, *(told.at + _AFTER for told in booking.told)])
-    needs, extra = draw_use(lines, streams.use)
+    needs, extra = draw_use(lines, random)
     items = tuple(sorted({line.item for line in lines if line.item is not None}))
     start = min(booking.start, latest)
     book.sessions[day].append(Session(name, start, ends, needs, extra, items, booking.version + 1))

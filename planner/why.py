@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import numpy as np
 
 from planner.catalogue.index import Catalogue
-from planner.catalogue.model import Item
+from planner.catalogue.model import WEEKDAYS, Item, Policy
 from planner.explain.demand import Demand
 from planner.explain.learned import learned_figures
 from planner.explain.model import Dates, Decision, Explanation, Figure, NeedTotals
@@ -18,6 +19,8 @@ from planner.forecast.learned import LearnedModel
 from planner.forecast.model import DemandModel
 from planner.forecast.outlook import Floats, Need, Outlook
 from planner.forecast.projection import last_safe_order_date, risk_day
+from planner.forecast.waiting import announcement
+from planner.learning.lateness import Punctuality
 from planner.messages import Alert, AlertKind, AlertState
 from planner.refusal import Refused
 from planner.reorder.alerts import alert_key, key_of
@@ -25,7 +28,7 @@ from planner.reorder.findings import View
 from planner.reorder.levels import allowed_risk
 from planner.reorder.policy import SitePlan, rounded
 from planner.reorder.words import day_text
-from planner.site.state import ItemStock, SiteState
+from planner.site.state import Announcement, ItemStock, SiteState
 
 _SEVEREST_FIRST = {"critical": 0, "warning": 1, "info": 2}
 
@@ -74,7 +77,7 @@ def explain(
         alert=alert,
         history=() if alert is None else _history(alert),
         decision=decision,
-        policy=_figures(catalogue, state.site, entry),
+        policy=_figures(catalogue, state.site, entry, view.plan.punctuality, announcement(state, entry.supplier, item)),
         dates=_dates(view, row),
         lots=lot_lines(stock, outlook, row, view.today),
         open_containers=open_lines(stock, now),
@@ -220,13 +223,41 @@ def _history(alert: Alert) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _figures(catalogue: Catalogue, site: str, item: Item) -> tuple[Figure, ...]:
+def _measure(policy: Policy, item: Item) -> str:
+    """In what the accepted risk is measured."""
+    if policy.shortage_cost is not None and item.price:
+        return f"money: a session that lacks it costs {policy.shortage_cost}"
+    return {
+        "cycle": "cycle: not running out before the next order comes",
+        "fill": "fill: share of the need that is met from the shelf",
+        "session": "session: a session finds all that it needs, shared among its items",
+    }[policy.service_measure]
+
+
+def _lateness(expect: Punctuality, level: float, source: str) -> tuple[Figure, ...]:
+    """What the supplier's own deliveries have taught, beside what its allowance states."""
+    late = expect.late["stated"]
+    names = [name for name, delivers in zip(WEEKDAYS, expect.delivers, strict=True) if delivers]
+    return (
+        Figure(name="orders seen to come", value=round(expect.orders, 1), unit="orders", source=source),
+        Figure(name="late, by the stated lead time", value=round(float(1 - late[0]), 4), source=source),
+        Figure(name="late, by its promises", value=round(float(1 - expect.late["promised"][0]), 4), source=source),
+        Figure(name="late at most, at the service level", value=expect.quantile(level), unit="days", source=source),
+        Figure(name="delivery days", value=" ".join(names), source=source),
+        Figure(name="part of a line that comes first", value=round(expect.fill, 4), source=source),
+    )
+
+
+def _figures(
+    catalogue: Catalogue, site: str, item: Item, punctuality: Mapping[str, Punctuality], announced: Announcement | None
+) -> tuple[Figure, ...]:
     policy, supplier = catalogue.policy_of(site), catalogue.supplier_of(item.id)
     of_policy, of_supplier, of_item = f"policy {policy.id}", f"supplier {supplier.id}", f"item {item.id}"
     lead = supplier.lead_time_days if item.lead_time_days is None else item.lead_time_days
     closed: list[date] = sorted(catalogue.sites[site].closed_on)
     return (
         Figure(name="service level", value=float(policy.service_level), source=of_policy),
+        Figure(name="service measure", value=_measure(policy, item), source=of_policy),
         Figure(name="review period", value=policy.review_period_days, unit="days", source=of_policy),
         Figure(name="critical risk", value=float(policy.critical_risk), source=of_policy),
         Figure(name="resolve margin", value=float(policy.resolve_margin), source=of_policy),
@@ -237,6 +268,7 @@ def _figures(catalogue: Catalogue, site: str, item: Item) -> tuple[Figure, ...]:
             source=of_supplier if item.lead_time_days is None else of_item,
         ),
         Figure(name="late allowance", value=supplier.late_allowance_days, unit="days", source=of_supplier),
+        *_lateness(punctuality[supplier.id], float(policy.service_level), f"site {site}, learned"),
         Figure(name="order days", value=" ".join(supplier.order_days), source=of_supplier),
         Figure(name="cutoff", value=supplier.cutoff, unit="site's time", source=of_supplier),
         Figure(name="closed days", value=" ".join(day.isoformat() for day in closed), source=f"site {site}"),
@@ -246,6 +278,17 @@ def _figures(catalogue: Catalogue, site: str, item: Item) -> tuple[Figure, ...]:
         Figure(name="shelf life", value=item.shelf_life_days, unit="days", source=of_item),
         Figure(
             name="price", value=None if item.price is None else float(item.price), unit=item.currency, source=of_item
+        ),
+        *(
+            ()
+            if announced is None
+            else (
+                Figure(
+                    name="announced",
+                    value=f"{float(announced.share):.0%} of orders from {announced.first_day} to {announced.last_day}",
+                    source=of_supplier,
+                ),
+            )
         ),
         Figure(name="controlled schedule", value=item.controlled_schedule, source=of_item),
     )

@@ -143,7 +143,7 @@ class _StockFigures:
         order_by: date | None = None
         if passes is not None:
             needed_on = date.fromordinal(outlook.need.first_day.toordinal() + passes)
-            order_by = last_safe_order_date(catalogue, site, item_id, needed_on)
+            order_by = last_safe_order_date(catalogue, site, item_id, needed_on, outlook.punctuality)
         return {
             "on_hand": round(on_hand(self._state, catalogue, item_id, self._now), DECIMALS),
             "usable": self._usable[row],

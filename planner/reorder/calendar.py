@@ -75,9 +75,7 @@ def order_dates(
     """
     supplier = catalogue.supplier_of(item)
     zone = catalogue.zone(site)
-    closed = frozenset(catalogue.sites[site].closed_on)
-    if shut is not None:
-        closed |= {shut[0] + timedelta(days=n) for n in range((shut[1] - shut[0]).days + 1)}
+    closed = _no_chances(catalogue, site, shut)
     period = timedelta(days=catalogue.policy_of(site).review_period_days)
     lead = timedelta(days=catalogue.stated_lead_days(item))
 
@@ -98,6 +96,36 @@ def order_dates(
         later_chance=later,
         later_arrives=due(later),
     )
+
+
+def _no_chances(catalogue: Catalogue, site: str, shut: tuple[date, date] | None) -> frozenset[date]:
+    closed = frozenset(catalogue.sites[site].closed_on)
+    if shut is None:
+        return closed
+    return closed | {shut[0] + timedelta(days=n) for n in range((shut[1] - shut[0]).days + 1)}
+
+
+def later_dues(
+    catalogue: Catalogue,
+    site: str,
+    item: str,
+    dates: OrderDates,
+    through: date,
+    *,
+    expect: Punctuality,
+    shut: tuple[date, date] | None = None,
+) -> list[date]:
+    """Days on which the orders of the chances from ``dates.later_chance`` on are due, through a day; rising."""
+    supplier, closed = catalogue.supplier_of(item), _no_chances(catalogue, site, shut)
+    period = timedelta(days=catalogue.policy_of(site).review_period_days)
+    lead = timedelta(days=catalogue.stated_lead_days(item))
+    found: list[date] = []
+    chance = dates.later_chance
+    while (due := expect.delivery_day(chance + lead)) <= through:
+        if not found or due > found[-1]:
+            found.append(due)
+        chance = first_chance(supplier, chance + period, closed)
+    return found
 
 
 def valid_until(catalogue: Catalogue, site: str, now: datetime) -> datetime:

@@ -16,9 +16,11 @@ Booked sessions are advance demand information; base stock on the *modified* pos
 stays optimal (G. Gallego, Ö. Özer, "Integrating Replenishment Decisions with Advance Demand Information", *Management
 Science* 47 (2001) 1344–1360): S moves with the book, one for one.
 
-The largest value over the days up to d is taken, since a delivery during the interval does not help the days before
-it. For ``fill`` it is the expected number of containers short by d, less those already short when this order arrives,
-over the need of a cycle; for money the risk less what waste counts against it (``planner.reorder.levels``).
+Orders of the chances after the next one are late independently of it; what they bring on average is added to the supply
+(``planner.reorder.windows``). The largest value over the days up to d is taken, since a delivery during the interval
+does not help the days before it. For ``fill`` it is the expected number of containers short by d over the need of a
+cycle, where what is short before this order arrives is lost and counts no more; for money the risk less what waste
+counts against it (``planner.reorder.levels``).
 """
 
 from __future__ import annotations
@@ -82,6 +84,7 @@ class Cover:
         self._variance = spread[row, self._column][self._at]
         self._stock = (self._base[self._row, self._column] + lost[row, self._column])[self._at] + came
         self._of = self._row[self._at]
+        self._lost_before = self._short_before() if levels.fill else np.zeros(self.rows.size)
         self.decisive: Rows = np.zeros(self.rows.size, np.intp)
         """By item the column on which most is missing, once ``needed`` was asked for."""
 
@@ -117,7 +120,7 @@ class Cover:
 
     def risk(self, more: Floats) -> Floats:
         """What is to be compared with ``levels.allowed``, with ``more`` containers more: shape (…, items), as more."""
-        stock = self._stock + more[..., self._of] + _ROUNDING
+        stock = self._stock + (more + self._lost_before)[..., self._of] + _ROUNDING
         tail = loss if self._levels.fill else survival
         short = self._probability * tail(self._mean, self._variance, stock)
         if self._at.size > self._row.size:
@@ -126,14 +129,14 @@ class Cover:
         table[..., self._row, self._place] = short
         result: Floats = (np.maximum.accumulate(table, axis=-1) * self._ends).sum(axis=-1)
         if self._levels.fill:
-            return np.maximum(result - self._short_before(more), 0.0) / self._levels.cycle_need[self.rows]
+            return result / self._levels.cycle_need[self.rows]
         wasted = self._levels.waste[self.rows]
         if wasted.any():
             result -= wasted * self._unused(more)
         return result
 
-    def _short_before(self, more: Floats) -> Floats:
-        """Containers expected short when this order arrives: what it cannot help, and does not count."""
+    def _short_before(self) -> Floats:
+        """Containers expected short when this order arrives: it cannot help these, and need not bring them."""
         before = self._arrives - 1
         there = before >= 0
         at = np.maximum(before, 0)
@@ -141,7 +144,7 @@ class Cover:
         short = loss(
             outlook.cumulative_mean[self.rows, at],
             outlook.cumulative_variance[self.rows, at],
-            outlook.supply[self.rows, at] + more + _ROUNDING,
+            outlook.supply[self.rows, at] + _ROUNDING,
         )
         return np.where(there, short, 0.0)
 

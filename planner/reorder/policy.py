@@ -33,15 +33,14 @@ from planner.forecast.outlook import Floats, Outlook
 from planner.forecast.quantiles import MAXIMUM_LEVEL, quantiles
 from planner.learning.lateness import Lateness, Punctuality
 from planner.reorder.announced import Allocation, allocation, brought_meanwhile, shut_days
-from planner.reorder.calendar import OrderDates, order_dates, valid_until
+from planner.reorder.calendar import OrderDates, later_dues, order_dates, valid_until
 from planner.reorder.cover import Cover
 from planner.reorder.levels import Levels, Typical, levels_of, needs_sessions, typical_sessions, usable_lot
+from planner.reorder.windows import Windows, windows_of
 from planner.site.state import Announcement, SiteState
 
 STICKY_FRACTION = 0.1
 """A published quantity holds while the need for it stays within half a multiple, or this fraction, of its range."""
-_TAIL = 5e-4
-"""Lateness less probable than this is taken as the day before."""
 _ROUNDING = 1e-9
 
 
@@ -83,14 +82,6 @@ class Shortage:
     wanted: float
 
 
-class _Windows(NamedTuple):
-    """Of items with the same supplier and lead time; arrays by column."""
-
-    missing: Floats
-    ends: Floats
-    later: Floats
-
-
 class _Answer(NamedTuple):
     """What was asked of an item, the containers needed, and the decisive column."""
 
@@ -126,6 +117,9 @@ class SitePlan:
     announced: tuple[Announcement, ...]
     allocations: dict[int, Allocation]
     """Of the rows whose supplier announced something that bears on an order placed now."""
+    meanwhile: tuple[tuple[list[int], Floats], ...]
+    """Rows with the same dates, and of each day's need (rows) the share that orders of the chances after the next one
+    have brought by the end of each day (columns); of rows whose next order may be late."""
     sessions: Mapping[str, Typical]
     """Of the site, where the policy's levels depend on them."""
     arrival_columns: list[int]
@@ -144,9 +138,19 @@ class SitePlan:
         if self._levels is None or self._outlook is None or self._outlook() is not outlook:
             self._outlook = ref(outlook)
             self._shortages.clear()
-            self._more = brought_meanwhile(self.allocations, outlook.cumulative_mean)
+            self._more = self._brought(outlook)
             self._levels = levels_of(self.policy, self.entries, self.sessions, outlook, self._between)
         return self._levels
+
+    def _brought(self, outlook: Outlook) -> Floats | None:
+        """What orders of chances after the next one bring, on average, and those of announced days; None: nothing."""
+        more = brought_meanwhile(self.allocations, outlook.cumulative_mean)
+        daily = np.diff(outlook.cumulative_mean, axis=1, prepend=0.0)
+        for rows, brought in self.meanwhile:
+            if more is None:
+                more = np.zeros_like(daily)
+            more[rows] += daily[rows] @ brought
+        return more
 
     def levels(self, outlook: Outlook) -> Levels:
         """What the policy accepts."""
@@ -164,6 +168,7 @@ class SitePlan:
             reached = np.where(self._reachable, outlook.risk, 0.0)
             result = (np.maximum.accumulate(reached, axis=1) * ends).sum(axis=1)
             special = [row for row, found in self.allocations.items() if found.builds_up]
+            special += [row for rows, _ in self.meanwhile for row in rows]
             if levels.money:
                 horizon = outlook.risk.shape[1]
                 special += [
@@ -284,26 +289,6 @@ class SitePlan:
         return self.first_day + timedelta(days=self.last_columns[row])
 
 
-def _windows(dates: OrderDates, expect: Punctuality, first_day: date, days: int) -> _Windows:
-    late = expect.late["stated"]
-    tail = np.cumsum(late)
-    late = late[: int(tail.searchsorted(1 - _TAIL)) + 1].copy()
-    late[-1] += 1 - late.sum()
-    missing = np.ones(days)
-    columns = expect.columns(first_day, dates.arrives, days)[: late.size]
-    np.subtract.at(missing, columns, late[: columns.size])
-    missing = np.maximum(np.cumsum(missing - 1) + 1, 0.0)
-    arrives = min((dates.arrives - first_day).days, days - 1)
-    ends = []
-    for following in (dates.next_arrives, dates.later_arrives):
-        last = np.zeros(days)
-        columns = expect.columns(first_day, following, days + 1)[: late.size]
-        np.add.at(last, np.clip(columns - 1, arrives, days - 1), late[: columns.size])
-        last[days - 1] += max(1 - last.sum(), 0.0)
-        ends.append(np.where(last > _ROUNDING, last, 0.0))
-    return _Windows(missing, ends[0], ends[1])
-
-
 _plans: WeakKeyDictionary[Catalogue, dict[str, SitePlan]] = WeakKeyDictionary()
 """The plan last used of each site. A cache only: what it holds is a function of what ``SitePlan`` names."""
 _stated: WeakKeyDictionary[Catalogue, Mapping[str, Punctuality]] = WeakKeyDictionary()
@@ -349,10 +334,11 @@ def _plan(  # noqa: PLR0917 (what a plan is a function of)
 ) -> SitePlan:
     need, days = outlook.need, outlook.risk.shape[1]
     entries = tuple(catalogue.items[item] for item in need.items)
-    known: dict[tuple[str, int, tuple[date, date] | None], tuple[OrderDates, _Windows]] = {}
+    known: dict[tuple[str, int, tuple[date, date] | None], tuple[OrderDates, Windows]] = {}
     dates: list[OrderDates] = []
-    windows: list[_Windows] = []
+    windows: list[Windows] = []
     allocations: dict[int, Allocation] = {}
+    groups: dict[tuple[str, int, tuple[date, date] | None], list[int]] = {}
     for row, item in enumerate(entries):
         lead = catalogue.stated_lead_days(item.id)
         shut = shut_days(state, item.supplier, item.id) if announced else None
@@ -361,13 +347,19 @@ def _plan(  # noqa: PLR0917 (what a plan is a function of)
         if found is None:
             expect = expected[item.supplier]
             chances = order_dates(catalogue, state.site, item.id, now, expect=expect, shut=shut)
-            found = known[key] = chances, _windows(chances, expect, need.first_day, days)
+            last = need.first_day + timedelta(days=days - 1)
+            dues = later_dues(catalogue, state.site, item.id, chances, last, expect=expect, shut=shut)
+            found = known[key] = chances, windows_of(chances, dues, expect, need.first_day, days)
+            groups[key] = []
         dates.append(found[0])
         windows.append(found[1])
+        if np.count_nonzero(found[1].ends) > 1:
+            groups[key].append(row)
         bears = allocation(state, item, found[0], need.first_day, lead_days=lead, days=days) if announced else None
         if bears is not None:
             allocations[row] = bears
             if bears.builds_up:
+                groups[key] = [other for other in groups[key] if other != row]
                 through = np.zeros(days)
                 through[bears.last] = 1.0
                 windows[-1] = found[1]._replace(ends=through, later=through)
@@ -389,6 +381,7 @@ def _plan(  # noqa: PLR0917 (what a plan is a function of)
         punctuality=expected,
         announced=announced,
         allocations=allocations,
+        meanwhile=tuple((rows, known[key][1].brought) for key, rows in groups.items() if rows),
         sessions=typical_sessions(catalogue, state.site, need.first_day) if needs_sessions(policy) else {},
         arrival_columns=[min((d.arrives - need.first_day).days, days - 1) for d in dates],
     )

@@ -53,6 +53,14 @@ def reorder(
         f"{_supply_text(shortage.supply)}, {number(mean)} are needed on average, and "
         f"{number(shortage.need_quantile)} to be safe."
     )
+    short = plan.allocations.get(row)
+    if short is not None:
+        told = short.told
+        summary += (
+            f" Its supplier will send only {percent(float(told.share))} of what is ordered from "
+            f"{day_text(told.first_day)} through {day_text(told.last_day)}: "
+            + ("this builds up stock for these days." if short.builds_up else "so much more is to be ordered.")
+        )
     return Description(
         summary,
         {
@@ -72,6 +80,8 @@ def reorder(
             "needed": shortage.needed,
             "multiple": item.order_multiple,
             "minimum_order": item.minimum_order,
+            "announced_share": None if short is None else float(short.told.share),
+            "announced_through": None if short is None else short.told.last_day.isoformat(),
         },
     )
 

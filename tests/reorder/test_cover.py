@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -18,7 +19,7 @@ from stockpyl.newsvendor import newsvendor_discrete, newsvendor_normal, newsvend
 from planner.catalogue.index import Catalogue
 from planner.forecast.outlook import Need, Outlook
 from planner.forecast.projection import project
-from planner.learning.lateness import Basis, Punctuality, probabilities
+from planner.learning.lateness import Basis, Lateness, Punctuality, probabilities
 from planner.reorder.cover import Cover
 from planner.reorder.policy import SitePlan, rounded, site_plan
 from planner.site.state import Announcement, SiteState
@@ -72,6 +73,11 @@ def level(plan: SitePlan, seen: Outlook, item: str = MAGNESIUM) -> float:
     return plan.shortage(seen, plan.index[item]).need_quantile
 
 
+def alone(plan: SitePlan) -> SitePlan:
+    """The plan, as if there were no chance to order after the next one: the problem of the textbooks."""
+    return replace(plan, meanwhile=())
+
+
 # --- stockpyl -----------------------------------------------------------------------------------------------
 
 
@@ -107,15 +113,51 @@ def test_random_lead_time_is_the_newsvendor_of_the_mixture(service: str, daily: 
     wanted, _ = newsvendor_discrete(h, 1 - h, demand_pmf=dict(zip(x.tolist(), mixture.tolist(), strict=True)))
     expect = punctual(*[LATE.get(k, 0.0) for k in range(4)])
     seen = seen_with(expect, SiteState(SITE), {MAGNESIUM: daily})
-    plan = site_plan(SiteState(SITE), clinic(service_level=service), seen, at(MONDAY))
+    plan = alone(site_plan(SiteState(SITE), clinic(service_level=service), seen, at(MONDAY)))
     assert level(plan, seen) == pytest.approx(wanted, abs=1 if daily > 10 else 0)
+
+
+@pytest.mark.parametrize(("allowance", "service"), [(3, 0.95), (6, 0.9), (0, 0.95)])
+def test_day_by_day_the_accepted_risk_is_what_is_left(allowance: int, service: float) -> None:
+    """Orders each day, late at random just as the supplier's allowance says, several outstanding at once: the days on
+    which stock does not suffice are no more than are accepted, and not far fewer."""
+    every_day = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+    catalogue = clinic(
+        {"late_allowance_days": allowance, "order_days": every_day}, {"multiple": 1}, service_level=str(service)
+    )
+    plain = catalogue.bundle
+    sites = tuple(site.model_copy(update={"closed_on": ()}) for site in plain.sites)
+    catalogue = Catalogue(plain.model_copy(update={"sites": sites}))
+    late = Lateness().late_probabilities(catalogue.suppliers["acme"])
+    rng = np.random.default_rng(2)
+    daily, state, comes = 6.0, SiteState(SITE), dict[date, list[str]]()
+    mean = np.full((1, 45), daily)
+    zero = np.zeros_like(mean)
+    here, short, days = 40, 0, 250
+    for number in range(days):
+        day = MONDAY + timedelta(days=number)
+        for name in comes.pop(day, ()):
+            here += state.orders.pop(name).lines[MAGNESIUM].ordered
+        need = int(rng.poisson(daily))
+        short += need > here
+        here = max(here - need, 0)
+        # in the evening the day is over: what is planned begins tomorrow, for which no order can be placed any more
+        stock(state, MAGNESIUM, here, expiry=date(2040, 1, 1))
+        now = at(day, "15:59")
+        mean[0, 0] = 0.0
+        seen = project(state, catalogue, Need(day, (MAGNESIUM,), mean, mean.copy(), zero, zero), now)
+        quantity = rounded(site_plan(state, catalogue, seen, now).shortage(seen, 0).wanted, catalogue.items[MAGNESIUM])
+        if quantity:
+            order(state, f"o{number}", MAGNESIUM, quantity, now)
+            comes.setdefault(day + timedelta(days=3 + int(rng.choice(late.size, p=late))), []).append(f"o{number}")
+    assert 0.3 * (1 - service) < short / days < 1.4 * (1 - service)
 
 
 def test_it_is_not_the_normal_approximation() -> None:
     """Eppen & Martin's point: the usual formula, which adds up the variances of need and lead time as if their sum
     were normal, is far off what the mixture needs, here when one order in ten comes six days late."""
     seen = seen_with(punctual(0.9, 0, 0, 0, 0, 0, 0.1), SiteState(SITE), {MAGNESIUM: 25.0})
-    found = level(site_plan(SiteState(SITE), clinic(service_level="0.88"), seen, at(MONDAY)), seen)
+    found = level(alone(site_plan(SiteState(SITE), clinic(service_level="0.88"), seen, at(MONDAY))), seen)
     x = np.arange(600)
     exact = 0.9 * stats.poisson.cdf(x, 100) + 0.1 * stats.poisson.cdf(x, 250)
     assert found == pytest.approx(int((exact < 0.88).sum()), abs=1)
@@ -143,6 +185,7 @@ def test_fill_rate_by_enumeration() -> None:
     """P2: containers short in a cycle of one day, over the day's need, at the level found and one below it."""
     catalogue = clinic(service_level="0.97", service_measure="fill", item={"multiple": 1})
     daily, state = 6.0, SiteState(SITE)
+    stock(state, MAGNESIUM, 60)  # enough until this order arrives: what is lost before counts for none
     seen = outlook(state, MONDAY, {MAGNESIUM: daily})
     plan = site_plan(state, catalogue, seen, at(MONDAY))
     found = level(plan, seen)
@@ -152,7 +195,7 @@ def test_fill_rate_by_enumeration() -> None:
         return float(stats.poisson.pmf(x, daily * days) @ np.maximum(x - there, 0))
 
     def share(there: float) -> float:
-        return (short(4, there) - short(3, there)) / daily
+        return short(4, there) / daily
 
     assert share(found) <= 0.03 < share(found - 1)
     # a large lot lasts for many days, and is short only at their end
@@ -163,15 +206,17 @@ def test_fill_rate_by_enumeration() -> None:
 def test_a_fill_rate_is_kept_in_the_long_run() -> None:
     """Base stock day by day, three days of lead time, backlogged: a share of 1 − .95 of the need waits."""
     catalogue = clinic(service_level="0.95", service_measure="fill", item={"multiple": 1})
-    seen = outlook(SiteState(SITE), MONDAY, {MAGNESIUM: 4.0})
-    up_to = level(site_plan(SiteState(SITE), catalogue, seen, at(MONDAY)), seen)
+    state = SiteState(SITE)
+    stock(state, MAGNESIUM, 60)
+    seen = outlook(state, MONDAY, {MAGNESIUM: 4.0})
+    up_to = level(site_plan(state, catalogue, seen, at(MONDAY)), seen)
     rng = np.random.default_rng(3)
     need = rng.poisson(4.0, 60_000)
     through = np.convolve(need, np.ones(4))[3 : len(need)]  # of four days: R + L
     before = np.convolve(need, np.ones(3))[2 : len(need) - 1]
     waits = np.maximum(through - up_to, 0) - np.maximum(before - up_to, 0)
-    assert waits.sum() / need[3:].sum() == pytest.approx(0.05, abs=0.02)
-    assert waits.sum() / need[3:].sum() <= 0.052
+    # on the safe side: what waits for two days is counted twice
+    assert 0.02 < waits.sum() / need[3:].sum() <= 0.05
 
 
 def test_money_is_the_critical_ratio() -> None:

@@ -137,7 +137,7 @@ def _following(values: Floats, days: int) -> Floats:
 
 def _limited(mean: Floats, variance: Floats, limit: Floats) -> tuple[Floats, Floats]:
     """E[min(limit, X)] and P(X ≥ limit) of a gamma variable X with these moments."""
-    spread = variance > _NEGLIGIBLE * mean * mean
+    spread = (variance > _NEGLIGIBLE * mean * mean) & (mean > NOTHING)
     safe_mean = np.where(spread, mean, 1.0)
     theta = np.where(spread, variance, 1.0) / safe_mean
     shape = safe_mean / theta

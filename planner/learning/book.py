@@ -100,7 +100,7 @@ class Book:
             weights = {protocol: MIX_PRIOR_SESSIONS * share for protocol, share in prior.items()}
             for protocol, number in learned.items():
                 weights[protocol] = weights.get(protocol, 0.0) + number
-            total = sum(weights.values())
+            total = sum(weights[protocol] for protocol in sorted(weights))
             result.append({protocol: weights[protocol] / total for protocol in sorted(weights)} if total else {})
         return result
 
@@ -203,12 +203,10 @@ class Book:
 
     def _learn_protocols(self, running: Running) -> None:
         for band, numbers in enumerate(self.protocols):
-            for protocol in list(numbers):
-                numbers[protocol] *= _MIX_DECAY
-                if numbers[protocol] < _FORGOTTEN:
-                    del numbers[protocol]
-            for protocol, number in running.protocols.get(str(band), {}).items():
-                numbers[protocol] = numbers.get(protocol, 0.0) + number
+            booked = running.protocols.get(str(band), {})
+            # in order of name, so that sums do not depend on who booked first
+            learned = {p: numbers.get(p, 0.0) * _MIX_DECAY + booked.get(p, 0) for p in sorted({*numbers, *booked})}
+            self.protocols[band] = {protocol: number for protocol, number in learned.items() if number >= _FORGOTTEN}
 
     # --- entries ------------------------------------------------------------------------------------------
 

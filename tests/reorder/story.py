@@ -6,6 +6,7 @@ Each line of a story is ``day time | event | revisions``. The day is one of Nove
     count ITEM LOT=QUANTITY ...                   deliver ORDER ITEM QUANTITY LOT
     take ITEM QUANTITY                            drop ORDER
     book BOOKING DAY TIME ITEM=USE ...            cancel BOOKING
+    announce SUPPLIER FIRST-DAY LAST-DAY SHARE
     ack|close ALERT          snooze ALERT DAY|worse          ordered ALERT [ORDER]
     tick
 
@@ -87,6 +88,11 @@ class Story:
             unbook(self.state, rest[0])
         elif verb in {"ack", "snooze", "ordered", "close"}:
             return [act(self.state, ALERT_ACTIONS.validate_python(self._action(verb, rest, event_id)), self.now)]
+        elif verb == "announce":
+            supplier, first, last, share = rest
+            fields = {"supplier": supplier, "first_day": _day(first), "last_day": _day(last), "share": share}
+            told = ORDER_EVENTS.validate_python(self._envelope(event_id, "supply.announced") | fields)
+            apply_order(self.state, self.catalogue, told, Touched())
         elif verb in {"order", "promise", "deliver", "drop"}:
             event = ORDER_EVENTS.validate_python(self._order(verb, rest, event_id))
             apply_order(self.state, self.catalogue, event, Touched())

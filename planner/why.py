@@ -187,7 +187,7 @@ def _need(plan: SitePlan, outlook: Outlook, row: int, through: int) -> NeedTotal
 
 def _dates(view: View, row: int) -> Dates:
     dates, plan = view.plan.dates[row], view.plan
-    passes = risk_day(view.outlook, row, allowed_risk(plan.policy))
+    passes = risk_day(view.outlook, row, allowed_risk(plan.policy, plan.entries[row]))
     needed_on = None if passes is None else plan.first_day + timedelta(days=passes)
     return Dates(
         today=view.today,
@@ -256,7 +256,11 @@ def _figures(
     lead = supplier.lead_time_days if item.lead_time_days is None else item.lead_time_days
     closed: list[date] = sorted(catalogue.sites[site].closed_on)
     return (
-        Figure(name="service level", value=float(policy.service_level), source=of_policy),
+        Figure(
+            name="service level",
+            value=float(policy.service_level if item.service_level is None else item.service_level),
+            source=of_policy if item.service_level is None else of_item,
+        ),
         Figure(name="service measure", value=_measure(policy, item), source=of_policy),
         Figure(name="review period", value=policy.review_period_days, unit="days", source=of_policy),
         Figure(name="critical risk", value=float(policy.critical_risk), source=of_policy),

@@ -22,7 +22,7 @@ _NOT_EXPANDED: Final = {
     "item": {
         "name", "facts", "group", "pack", "codes", "atc", "storage", "protect_from_light", "shelf_life_days",
         "controlled_schedule", "hazardous", "supplier", "lead_time_days", "minimum_order", "multiple", "price",
-        "currency",
+        "currency", "service_level",
     },
     "named": {"name", "facts"},
 }  # fmt: skip

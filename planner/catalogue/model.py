@@ -170,6 +170,8 @@ class Item(_Entity):
     price: NonNegative | None = None
     """Of one container, in ``currency``."""
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
+    service_level: Annotated[Probability, Field(gt=0, lt=1)] | None = None
+    """Instead of the policy's, in its measure: for what may lack less, or more, often than the rest."""
 
     @property
     def order_multiple(self) -> int:

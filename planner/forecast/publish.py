@@ -133,13 +133,14 @@ class _StockFigures:
         self._catalogue = catalogue
         self._outlook = outlook
         self._now = now
-        self._allowed = 1.0 - float(catalogue.policy_of(state.site).service_level)
+        self._level = catalogue.policy_of(state.site).service_level
         self._usable = _rounded(outlook.usable)
         self._risk = _rounded(outlook.risk, RISK_DECIMALS)
 
     def of(self, item_id: str, row: int) -> dict[str, Any]:
         outlook, catalogue, site = self._outlook, self._catalogue, self._state.site
-        passes = risk_day(outlook, row, self._allowed)
+        level = catalogue.items[item_id].service_level
+        passes = risk_day(outlook, row, 1.0 - float(self._level if level is None else level))
         order_by: date | None = None
         if passes is not None:
             needed_on = date.fromordinal(outlook.need.first_day.toordinal() + passes)

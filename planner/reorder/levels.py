@@ -68,9 +68,10 @@ class Levels:
     money: bool
 
 
-def allowed_risk(policy: Policy) -> float:
+def allowed_risk(policy: Policy, item: Item | None = None) -> float:
     """1 − service level."""
-    return float(1 - policy.service_level)
+    level = policy.service_level if item is None or item.service_level is None else item.service_level
+    return float(1 - level)
 
 
 def needs_sessions(policy: Policy) -> bool:
@@ -91,7 +92,7 @@ def levels_of(
     daily = outlook.cumulative_mean[:, -1] / days if days else np.zeros(len(items))
     lots = _lots(policy, items, daily)
     at_once = np.maximum(lots, [item.order_multiple for item in items])
-    allowed = np.full(len(items), allowed_risk(policy))
+    allowed = np.array([allowed_risk(policy, item) for item in items])
     waste = np.zeros(len(items))
     fill, money = policy.service_measure == "fill", policy.shortage_cost is not None
     if needs_sessions(policy):

@@ -106,6 +106,13 @@ class SiteClinic:
         changed = bundle.model_copy(update={"policies": policies})
         return replace(self, catalogue=Catalogue(changed.model_copy(update={"version": version_of(changed)})))
 
+    def with_service_levels(self, levels: Mapping[str, Decimal]) -> SiteClinic:
+        """The same clinic with service levels of its items' own."""
+        bundle = self.catalogue.bundle
+        items = tuple(i.model_copy(update={"service_level": levels.get(i.id, i.service_level)}) for i in bundle.items)
+        changed = bundle.model_copy(update={"items": items})
+        return replace(self, catalogue=Catalogue(changed.model_copy(update={"version": version_of(changed)})))
+
 
 def clinics_of(scenario: Scenario, bundle: Bundle) -> tuple[SiteClinic, ...]:
     """The clinics of a scenario.

@@ -20,7 +20,7 @@ from planner.simulation.opponents import FAMILIES
 from planner.simulation.planner_policy import PlannerPolicy
 from planner.simulation.real_book import RealBookings, real_book, with_real_items
 from planner.simulation.scenario import Scenario
-from planner.simulation.tuning import Tuned, tune, tune_level
+from planner.simulation.tuning import LevelSearch, Tuned, tune
 from planner.simulation.world import Fate, Ordering, SiteWorld
 
 PLANNER = "planner"
@@ -29,6 +29,8 @@ POLICIES = ("minmax", "erpnext", "erpnext-daily", "rs-forecast", PLANNER, "clair
 TRAIN_SEED, TEST_SEED = 1_000, 2_000
 """The first training seed and the first test seed."""
 _LEVEL_DIGITS = 5
+_STEPS = 6
+"""Levels of the planner tried in training."""
 
 Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 """``map``, or one that spreads the calls over processes; results in order."""
@@ -63,14 +65,16 @@ class Tuning:
     seeds: tuple[int, ...]
     opponents: Mapping[str, Mapping[str, Mapping[str, Tuned]]]
     """Policy → site → item."""
-    service_level: float | None = None
-    """The planner's, if it is among the policies."""
-    planner_fill: float | None = None
+    service_levels: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Site → item → the planner's, if it is among the policies."""
 
     def told(self, policy: str) -> str:
         """The parameters, for a reader."""
         if policy == PLANNER:
-            return f"service level {self.service_level:.{_LEVEL_DIGITS}f}"
+            levels = [(i, level) for items in self.service_levels.values() for i, level in items.items()]
+            if len({level for _, level in levels}) == 1:
+                return f"service level {levels[0][1]:.{_LEVEL_DIGITS}f}"
+            return "service levels " + "; ".join(f"{item} {level:.{_LEVEL_DIGITS}f}" for item, level in levels)
         sites = self.opponents[policy]
         return "; ".join(
             f"{item} {tuned.dial:.2f}/{tuned.size:.2f}" for items in sites.values() for item, tuned in items.items()
@@ -82,7 +86,7 @@ class _Work:
     setting: Setting
     policy: str
     seed: int
-    service_level: float | None = None
+    service_levels: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     tuned: Mapping[str, Mapping[str, Tuned]] = field(default_factory=dict)
 
 
@@ -99,10 +103,9 @@ def run_seed(work: _Work) -> Run:
 
 def _policy(work: _Work, clinic: SiteClinic, fate: Fate) -> Ordering:
     if work.policy == PLANNER:
-        level = work.service_level
-        if level is not None:
-            clinic = clinic.with_policy(service_level=Decimal(f"{level:.{_LEVEL_DIGITS}f}"))
-        return PlannerPolicy(clinic)
+        levels = work.service_levels.get(clinic.site, {})
+        exact = {item: Decimal(f"{level:.{_LEVEL_DIGITS}f}") for item, level in levels.items()}
+        return PlannerPolicy(clinic.with_service_levels(exact))
     return levels_policy(work.policy, fate, work.tuned[clinic.site])
 
 
@@ -162,30 +165,41 @@ def tune_policies(
     tell(f"tuning {', '.join(names)}")
     work = [_TuneWork(setting, name, tuple(seeds)) for name in names]
     opponents = dict(zip(names, mapper(tune_opponent, work), strict=True))
-    level = fill = None
-    if PLANNER in policies:
-        level, fill = _tune_planner(setting, planner_seeds or seeds, mapper, tell)
-    return Tuning(tuple(seeds), opponents, level, fill)
+    levels = _tune_planner(setting, planner_seeds or seeds, mapper, tell) if PLANNER in policies else {}
+    return Tuning(tuple(seeds), opponents, levels)
 
 
 def _tune_planner(
     setting: Setting, seeds: Sequence[int], mapper: Mapper, tell: Callable[[str], None]
-) -> tuple[float, float]:
-    def fill_at(level: float) -> float:
-        level = round(level, _LEVEL_DIGITS)
-        tell(f"tuning the planner: service level {level:.4f}")
-        runs = list(mapper(run_seed, [_Work(setting, PLANNER, seed, level) for seed in seeds]))
-        fill = lowest_fill(runs) if setting.scenario.fill_by == "item" else fill_of(runs).value
-        tell(f"tuning the planner: service level {level:.4f} gives a fill of {fill:.4f}")
-        return fill
+) -> dict[str, dict[str, float]]:
+    """Site → item → service level: each item's own, or one for all together, as the scenario's ``fill_by`` says.
 
-    level, fill = tune_level(fill_at, setting.scenario.fill_target, setting.scenario.service_level)
-    return round(level, _LEVEL_DIGITS), fill
-
-
-def lowest_fill(runs: Sequence[Run]) -> float:
-    """The fill over all runs of the item that has the lowest."""
-    return min(fill_of(runs, item).value for item in runs[0].items if sum(r.items[item].wanted for r in runs))
+    Items hardly touch one another, so the levels of all are searched in the same runs.
+    """
+    scenario = setting.scenario
+    places = [(clinic.site, item) for clinic in setting.clinics() for item in clinic.items]
+    several = len({site for site, _ in places}) > 1
+    one = LevelSearch(scenario.fill_target, scenario.service_level)
+    own = {place: LevelSearch(scenario.fill_target, scenario.service_level) for place in places}
+    searches = dict.fromkeys(places, one) if scenario.fill_by == "total" else own
+    for step in range(1, _STEPS + 1):
+        tell(f"tuning the planner: step {step} of at most {_STEPS}")
+        levels: dict[str, dict[str, float]] = {}
+        for (site, item), search in searches.items():
+            levels.setdefault(site, {})[item] = round(search.level, _LEVEL_DIGITS)
+        runs = list(mapper(run_seed, [_Work(setting, PLANNER, seed, levels) for seed in seeds]))
+        if scenario.fill_by == "total":
+            one.tell(fill_of(runs).value)
+        else:
+            for (site, item), search in own.items():
+                fill = fill_of(runs, f"{site}/{item}" if several else item).value
+                search.tell(fill if fill == fill else 1.0)  # noqa: PLR0124 - of an item that nobody wanted there is none
+        if all(search.done for search in searches.values()):
+            break
+    return {
+        site: {item: round(searches[site, item].best[0], _LEVEL_DIGITS) for of, item in places if of == site}
+        for site in dict.fromkeys(site for site, _ in places)
+    }
 
 
 # --- test -------------------------------------------------------------------------------------------------
@@ -202,7 +216,7 @@ def compare(
 ) -> Comparison:
     """Measure tuned policies in the worlds of the test seeds."""
     work = [
-        _Work(setting, policy, seed, tuning.service_level, tuning.opponents.get(policy, {}))
+        _Work(setting, policy, seed, tuning.service_levels, tuning.opponents.get(policy, {}))
         for policy in policies
         for seed in seeds
     ]

@@ -184,13 +184,14 @@ class Scenario(StrictModel):
     fill_target: Annotated[float, Field(gt=0.5, lt=1)] = 0.99
     """Share of the wanted containers of each item that every policy is tuned to supply."""
     fill_by: Literal["item", "total"] = "item"
-    """Whether the planner's one dial is set so that every item reaches the target, or all containers together (where
-    there are many items, most of them rare). Opponents have a dial for each item, which reaches it."""
+    """Whether the planner has a service level for each item, which is set so that the item reaches the target, or one
+    for all, so that all containers together do (where there are many items, most of them rare). Opponents have a dial
+    and a size for each item, which reaches it."""
     tuned_on: Slug | None = None
     """Scenario on which the policies are tuned: their parameters are frozen when this one runs. Absent: itself."""
-    service_measure: Literal["cycle", "fill", "session"] = "fill"
+    service_measure: Literal["cycle", "fill", "session"] = "cycle"
     """Of the planner's policy."""
-    service_level: Annotated[float, Field(gt=0, lt=1)] = 0.985
+    service_level: Annotated[float, Field(gt=0, lt=1)] = 0.9
     """Of the planner's policy, before it is tuned."""
     review_period_days: Annotated[int, Field(ge=1, le=60)] = 1
 

@@ -62,43 +62,64 @@ def _cheapest(family: Family, history: History, sizes: Floats, target: float) ->
     return Tuned(float(high[at]), float(sizes[at]), float(tried.fill[at]), float(tried.money[at]))
 
 
+class LevelSearch:
+    """The search for the least service level whose fill in training reaches a target.
+
+    A fill is costly (the real steps), so few levels are tried, each where a line through what is known says, in normal
+    deviates of level and fill, which are nearly on one. ``level`` is the one to try next.
+    """
+
+    def __init__(self, target: float, start: float, *, close: float = 0.001) -> None:
+        self.target, self.close = target, close
+        self.done = False
+        """Whether a fill above the target by less than ``close``, or the end of the range, was found."""
+        self._wanted = _deviate(target + close / 2)
+        self._at = float(np.clip(special.ndtri(start), *_LEVEL_DEVIATES))
+        # deviates of level and fill: the best known short of the target, and the least that reaches it
+        self._below: tuple[float, float] | None = None
+        self._above: tuple[float, float] | None = None
+        self._best: tuple[float, float] | None = None
+
+    @property
+    def level(self) -> float:
+        """The level to try next; once ``done`` the one that was chosen."""
+        return float(special.ndtr(self._at)) if not self.done else self.best[0]
+
+    @property
+    def best(self) -> tuple[float, float]:
+        """The least level known to reach the target and its fill; else the highest level, of which nothing is known."""
+        return self._best or (float(special.ndtr(_LEVEL_DEVIATES[1])), float("nan"))
+
+    def tell(self, fill: float) -> None:
+        """The fill at ``level``."""
+        if self.done:
+            return
+        at, low_high = self._at, _LEVEL_DEVIATES
+        if fill >= self.target:
+            self._above = (at, _deviate(fill))
+            self._best = (float(special.ndtr(at)), fill)
+            self.done = fill < self.target + self.close
+        else:
+            self._below = (at, _deviate(fill))
+        if self._below is not None and self._above is not None:
+            share = (self._wanted - self._below[1]) / max(self._above[1] - self._below[1], 1e-9)
+            self._at = self._below[0] + float(np.clip(share, 0.15, 0.85)) * (self._above[0] - self._below[0])
+        else:
+            known = self._above or self._below or (at, self._wanted)
+            self._at = float(np.clip(known[0] + _STEP * (self._wanted - known[1]), *low_high))
+            self.done = self.done or self._at == known[0]
+
+
 def tune_level(
     fill_at: Callable[[float], float], target: float, start: float, *, steps: int = 6, close: float = 0.001
 ) -> tuple[float, float]:
-    """The least service level whose fill in training reaches ``target``: (level, fill).
-
-    ``fill_at`` is costly (the real steps), so few levels are tried, each where a line through what is known says, in
-    normal deviates of level and fill, which are nearly on one. It ends when a fill is above the target by less than
-    ``close``. Where none is reached, the highest level.
-    """
-    low, high = _LEVEL_DEVIATES
-    wanted = _deviate(target + close / 2)
-    below: tuple[float, float] | None = None  # deviates of level and fill: the best known short of the target,
-    above: tuple[float, float] | None = None  # and the least that reaches it
-    best: tuple[float, float] | None = None
-    at = float(np.clip(special.ndtri(start), low, high))
+    """The least service level found in ``steps`` whose fill reaches ``target``: (level, fill)."""
+    search = LevelSearch(target, start, close=close)
     for _ in range(steps):
-        level = float(special.ndtr(at))
-        fill = fill_at(level)
-        if fill >= target:
-            above = (at, _deviate(fill))
-            best = (level, fill)
-            if fill < target + close:
-                break
-        else:
-            below = (at, _deviate(fill))
-        if below is not None and above is not None:
-            share = (wanted - below[1]) / max(above[1] - below[1], 1e-9)
-            at = below[0] + float(np.clip(share, 0.15, 0.85)) * (above[0] - below[0])
-        else:
-            known = above or below or (at, wanted)
-            at = float(np.clip(known[0] + _STEP * (wanted - known[1]), low, high))
-            if at == known[0]:
-                break
-    if best is None:
-        level = float(special.ndtr(high))
-        best = (level, fill_at(level))
-    return best
+        search.tell(fill_at(search.level))
+        if search.done:
+            break
+    return search.best
 
 
 def _deviate(fill: float) -> float:

@@ -73,7 +73,7 @@ def test_all_policies_are_compared_on_the_same_patients() -> None:
     assert len(set(map(tuple, wanted.values()))) == 1
     assert all(run.money > 0 for runs in found.runs.values() for run in runs)
     assert found.money_ratio("minmax", "minmax").value == 1
-    assert any("service level" in text for text in told)
+    assert any("tuning the planner" in text for text in told)
 
 
 def test_an_unknown_policy_is_told() -> None:

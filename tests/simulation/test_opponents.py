@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -119,4 +120,9 @@ def test_the_service_level_is_the_least_that_reaches_the_fill() -> None:
 def test_a_fill_that_no_service_level_reaches_gives_the_highest() -> None:
     level, fill = tune_level(lambda _: 0.5, 0.99, 0.98)
     assert level > 0.9999
-    assert fill == 0.5
+    assert math.isnan(fill)
+
+
+def test_a_fill_that_every_service_level_reaches_gives_the_lowest() -> None:
+    level, _ = tune_level(lambda _: 1.0, 0.99, 0.9, steps=9)
+    assert level < 0.1

@@ -54,6 +54,7 @@ def state_requirement(
     if profile.id not in state.profiles:
         state.profiles[profile.id] = profile
         touched.profiles.add(profile.id)
+        _touch_booked_today(state, profile, touched, message.event_id)
     _replace(state, message.booking_id, before, entry, touched=touched, cause=message.event_id)
     return True
 
@@ -118,7 +119,7 @@ def _replace(
             if old_profile is not None:
                 touched.session(old_profile, cause)
         _place(state, booking_id, before, -1)
-        _use_profile(state, before.profile, -1, touched)
+        _use_profile(state, before.profile, -1, touched, cause)
     _place(state, booking_id, entry, 1)
     if _is_counted(state, entry):
         touched.days.add(entry.day)
@@ -163,7 +164,9 @@ def _count(counts: dict[int, dict[K, int]], day: int, key: K, sign: int) -> None
         del counts[day]
 
 
-def _use_profile(state: SiteState, profile: str, sign: int, touched: Touched | None = None) -> None:
+def _use_profile(
+    state: SiteState, profile: str, sign: int, touched: Touched | None = None, cause: str | None = None
+) -> None:
     if not profile:
         return
     left = state.profile_uses.get(profile, 0) + sign
@@ -171,9 +174,21 @@ def _use_profile(state: SiteState, profile: str, sign: int, touched: Touched | N
         state.profile_uses[profile] = left
         return
     del state.profile_uses[profile]
-    del state.profiles[profile]
+    gone = state.profiles.pop(profile)
     if touched is not None:
         touched.profiles.add(profile)
+        if cause is not None:
+            _touch_booked_today(state, gone, touched, cause)
+
+
+def _touch_booked_today(state: SiteState, profile: Profile, touched: Touched, cause: str) -> None:
+    """A profile comes or goes: what was booked with it today is taken off what is to come only while it is known."""
+    learned = state.learned
+    days = {day for day, booked in learned.running.new.items() if profile.id in booked}
+    days |= {session.day for session in learned.continued.first.values() if session.profile == profile.id}
+    if days:
+        touched.days |= days
+        touched.session(profile, cause)
 
 
 def pass_to(state: SiteState, today: int, touched: Touched) -> int:

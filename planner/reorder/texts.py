@@ -118,9 +118,14 @@ def stock_out(
             sessions += f"; {missed.without_other or 'none'} of them can do with nothing else, and come first"
     else:
         sessions = "no booked session is beyond the stock, sessions still to be booked are"
+    arrival = (
+        f"before an order placed now can arrive ({day_text(dates.arrives)})"
+        if day < dates.arrives
+        else f"and an order placed now, due on {day_text(dates.arrives)}, may come later than that"
+    )
     summary = (
-        f"{item.name} runs short on {day_text(day)}, before an order placed now can arrive "
-        f"({day_text(dates.arrives)}): risk {percent(risk)}; {containers(max(supply, 0.0))} usable by then, "
+        f"{item.name} runs short on {day_text(day)}, {arrival}: "
+        f"risk {percent(risk)}; {containers(max(supply, 0.0))} usable by then, "
         f"{number(mean)} needed on average; {sessions}. Borrow, transfer or use another item."
     )
     return Description(
@@ -135,7 +140,7 @@ def stock_out(
             "stock_out_day": day.isoformat(),
             "sessions_at_risk": missed.total,
             "sessions_without_other": missed.without_other,
-            "sessions_through": (dates.arrives - timedelta(days=1)).isoformat(),
+            "sessions_through": (plan.first_day + timedelta(days=plan.days_before(row) - 1)).isoformat(),
         },
     )
 

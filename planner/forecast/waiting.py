@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -119,14 +120,15 @@ def waiting_of(expected: Iterable[Expected], index: Mapping[str, int], days: int
 
 
 def expected_lines(state: SiteState, catalogue: Catalogue, today: date, days: int) -> list[Expected]:
-    """What open orders are still to bring and when, in the order of the orders and their lines."""
+    """What open orders are still to bring and when, in the order of their ids and items: sums are the same to the bit
+    whatever the order in which they were told or restored."""
     known = state.learned.lateness.punctuality(catalogue)
     found: list[Expected] = []
-    for order in state.orders.values():
+    for _, order in sorted(state.orders.items(), key=itemgetter(0)):
         if order.status != "open":
             continue
         punctuality = known.get(order.supplier) or unknown_supplier(order.supplier)
-        for item, line in order.lines.items():
+        for item, line in sorted(order.lines.items(), key=itemgetter(0)):
             if line.outstanding <= 0 or item not in catalogue.items:
                 continue
             basis, due = list(due_days(catalogue, state.site, order, item))[-1]

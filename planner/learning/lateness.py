@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final, Literal, Self
 
 import numpy as np
@@ -307,6 +308,6 @@ def prior_chances(allowance_days: int) -> tuple[float, float]:
 def close_day(state: SiteState, catalogue: Catalogue, touched: Touched) -> None:
     """The day ``state.today`` is over: what is outstanding and due has not come on it."""
     day = date.fromordinal(state.today)
-    for order in state.orders.values():
+    for _, order in sorted(state.orders.items(), key=itemgetter(0)):
         if order.status == "open" and state.learned.lateness.waited(catalogue, state.site, order, day):
             touched.learned.add("lateness")

@@ -131,6 +131,8 @@ def review(  # noqa: PLR0917 (the five that a review is of, and a restriction)
     """
     view = View(state, catalogue, outlook, now)
     standing = standing_keys(state)
+    if items is not None:
+        items = {*items, *_siblings(view, standing, items)}
     revisions: list[Alert] = []
     for row, subjects in _candidates(view, standing, items):
         item = view.plan.items[row]
@@ -174,6 +176,19 @@ def _candidates(
             subjects.add((4, ""))
         if subjects:
             yield row, subjects
+
+
+def _siblings(view: View, standing: Mapping[str, set[str]], items: Collection[str]) -> Iterator[str]:
+    """Items that are short and of one component with any of ``items``: whether those are there says who may wait."""
+    entries = view.catalogue.items
+    components = {entries[item].component for item in items if item in entries}
+    for item in standing:
+        if (
+            item in entries
+            and entries[item].component in components
+            and alert_key(item, AlertKind.STOCK_OUT) in (standing[item])
+        ):
+            yield item
 
 
 def _subject_of(item: str, key: str) -> Subject:

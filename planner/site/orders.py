@@ -42,6 +42,8 @@ def apply_order(state: SiteState, catalogue: Catalogue, event: OrderEvent, touch
         _announced(state, catalogue, event, touched)
         return
     _apply(event, _Desk(state, catalogue, touched))
+    if isinstance(event, Delivered):
+        learned_of(state, catalogue, event.order_id, event.event_id, touched)
     touched.orders.add(event.order_id)
     for item in state.orders[event.order_id].lines:
         touched.item(item, event.event_id)
@@ -184,6 +186,19 @@ def receive(  # noqa: PLR0917 (a site, what came, and when)
         order.lines[item].delivered += quantity
     _close_if_done(order, day.toordinal())
     touched.orders.add(order_id)
+
+
+def learned_of(state: SiteState, catalogue: Catalogue, order_id: str, cause: str, touched: Touched) -> None:
+    """A delivery has taught how late its supplier is: what is expected of all its items may be another."""
+    order = state.orders[order_id]
+    suppliers = {order.supplier} | {catalogue.items[item].supplier for item in order.lines if item in catalogue.items}
+    for item in catalogue.items.values():
+        if item.supplier in suppliers:
+            touched.item(item.id, cause)
+    for other in state.orders.values():
+        if other.supplier == order.supplier and other.status == "open":
+            for item_id in other.lines:
+                touched.item(item_id, cause)
 
 
 def _check_ordered(order: Order, items: Iterable[str]) -> None:

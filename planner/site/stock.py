@@ -106,6 +106,7 @@ def _received(event: Received, shelf: Shelf) -> str | None:
     if event.order_id is not None:
         quantities = {event.item: event.quantity}
         orders.receive(shelf.state, shelf.catalogue, event.order_id, quantities, shelf.day, shelf.touched)
+        orders.learned_of(shelf.state, shelf.catalogue, event.order_id, event.event_id, shelf.touched)
     receive(shelf.stock, shelf.at, event.lot, event.expiry, event.quantity)
     return None
 

@@ -30,8 +30,8 @@ _DELIVERED_BEFORE_ORDERS = timedelta(hours=9)
 _SOURCE = "simulation"
 
 
-class _Entries:
-    """The table of a step, in memory."""
+class MemoryEntries:
+    """The table of a step, in memory; ``planner.step.Entries``."""
 
     def __init__(self) -> None:
         self.entries: dict[bytes, bytes] = {}
@@ -67,7 +67,7 @@ class PlannerPolicy:
         bundle = clinic.catalogue.bundle
         self.booking = BookingStep(0, 1, bundle)
         self.plan = PlanStep(0, bundle)
-        self._booking_entries, self._plan_entries = _Entries(), _Entries()
+        self._booking_entries, self._plan_entries = MemoryEntries(), MemoryEntries()
         self.booking.restore(self._booking_entries)
         self.plan.restore(self._plan_entries)
         self._offsets: dict[str, int] = {}
@@ -238,7 +238,7 @@ class PlannerPolicy:
         return Record(topic, 0, offset, _AHEAD_MS + offset, key, value)
 
     def _fold(
-        self, step: Step, records: Sequence[Record], entries: _Entries, *, caught_up: bool = False
+        self, step: Step, records: Sequence[Record], entries: MemoryEntries, *, caught_up: bool = False
     ) -> list[Message]:
         messages = []
         for page in step.fold(records, caught_up=caught_up):

@@ -39,6 +39,7 @@ COMMANDS = {
     "backtest": "streams.cli.backtest:backtest",
     "synthesize": "streams.cli.synthesize:synthesize",
     "simulate": "streams.cli.simulate:simulate",
+    "whatif": "streams.cli.whatif:whatif",
 }
 
 HINTS: dict[type[LogError], str] = {

@@ -320,8 +320,11 @@ def test_the_order_is_the_least_that_is_accepted(  # noqa: PLR0917 (what hypothe
     assert cover.risk(np.array([needed]))[0] <= allowed + 1e-8
     if needed > -there - 40:
         assert cover.risk(np.array([needed - 1]))[0] > allowed
-    if abs(risk - allowed) > 2e-3:
-        assert (needed > 0) == (risk > allowed)
+    # the supply on the decisive day is whole, so on others up to a container more than is needed may be asked for
+    if risk > allowed + 2e-3:
+        assert needed > 0
+    elif risk < allowed - 2e-3:
+        assert needed < 1
 
 
 def test_many_items_at_once_are_as_one_by_one() -> None:

@@ -422,5 +422,5 @@ def test_faults_of_a_specification_name_their_line_and_what_was_expected(tmp_pat
         assert str(error.value).startswith(f"{path}:")
     with pytest.raises(BookSpecError, match="expected one of"):
         load_named_book("no-such")
-    with pytest.raises(ValueError, match="hazard: found .* bookings"):
+    with pytest.raises(ValueError, match=r"hazard: found .* bookings"):
         generate(spec_of(hazard=(HazardFrom(days=0, per_day=0.3),)), 1)

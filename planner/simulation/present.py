@@ -89,7 +89,7 @@ class Present:
         return sum(item.risk for item in self.items.values())
 
 
-RISK_STEP = 0.0005
+RISK_STEP = 0.005
 """A risk that differs by less is no difference."""
 
 

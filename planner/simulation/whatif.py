@@ -181,11 +181,16 @@ class Walk:
         made = with_real_items(made.with_policy(**policy.model_dump()), self.real)
         return replace(made, use_per_week=_use_per_week(self.real, self.log, made))
 
-    def run(self) -> Run:
-        """Walk. Deterministic."""
+    def fate(self) -> Fate:
+        """All that is drawn of the days."""
         clinic = self.clinic()
         book = real_book(clinic, self.real, Streams.of(self.seed, 0), use_of=partial(_generator, self.seed, "use"))
-        fate = Fate(clinic, self.seed, book, _late_days(clinic, self.lateness, self.seed))
+        return Fate(clinic, self.seed, book, _late_days(clinic, self.lateness, self.seed))
+
+    def run(self) -> Run:
+        """Walk. Deterministic."""
+        fate = self.fate()
+        clinic = fate.clinic
         totals = SiteWorld(fate).run(PlannerPolicy(clinic))
         return run_of("planner", self.seed, {clinic.site: totals}, {clinic.site: clinic.items}, clinic.scenario.costs)
 

@@ -204,10 +204,11 @@ async def _read_log(session: Session, site: str, changes: Changes, seed: int) ->
     if first.now is None or second.now is None or site not in first.sites:
         raise NothingKnown(f"nothing is known of site {site!r} yet")
     state, other, catalogue = first.sites[site], second.sites[site], Catalogue(changed)
+    lateness = Lateness(dict(state.learned.lateness.suppliers))
     before = plan_present(state, first.catalogue, first.now)
     _varied(other, catalogue, changes, seed, requirements)
     after = plan_present(other, catalogue, second.now, 1 + changes.bookings)
-    return _Asked(site, bundle, changed, lines, state.learned.lateness, (before, after))
+    return _Asked(site, bundle, changed, lines, lateness, (before, after))
 
 
 async def _restated(client: LogClient, session: Session, bundle: Bundle, changed: Bundle) -> list[Record]:

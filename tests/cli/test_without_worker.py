@@ -90,6 +90,7 @@ READING = [
     ("forecasts",),
     ("proposals",),
     ("accuracy",),
+    ("whatif", "north", "--service-level", "0.99"),
     ("stock", "north"),
     ("why", "north", "saline-flush-10ml"),
     ("requirements", "b"),

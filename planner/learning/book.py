@@ -108,26 +108,25 @@ class Book:
         known = self._believed
         if known is None or known[:2] != (catalogue.version, today):
             prior = prior_of(catalogue, site)
-            paths, factors = self._paths(catalogue, site, prior, today)
-            self._believed = known = (catalogue.version, today, self.mix.path(paths, factors), prior)
+            path = self.mix.path(*self._paths(catalogue, site, prior, today))
+            self._believed = known = (catalogue.version, today, path, prior)
         return known[2], known[3]
 
-    def _paths(self, catalogue: Catalogue, site: str, prior: Prior, today: int) -> tuple[Paths, Floats]:
-        """What each rate expects from the morning of ``today`` on, and by what the experts correct it."""
+    def _paths(self, catalogue: Catalogue, site: str, prior: Prior, today: int) -> tuple[Paths, Floats, Floats]:
+        """What each rate expects from the morning of ``today`` on, by what the experts correct it, and the season."""
         curve = self.curve or Curve.begin(prior)
         season = season_index(self.history, self.history_ends, today, HORIZON_DAYS)
         is_open = _open(catalogue, site, today)
         paths = curve.paths(prior, date.fromordinal(today).weekday(), is_open, season)
         if today != self.today or self.days < CORRECTED_FROM_DAYS:
-            return paths, np.ones((CORRECTIONS, BANDS, HORIZON_DAYS))
+            return paths, np.ones((CORRECTIONS, BANDS, HORIZON_DAYS)), season
         # at the end of a day, what is h days ahead of the morning after is h + 1 days to go
         usual = curve.mean_on_book(self.days)[HALF_LIVES_DAYS.index(180.0), _TO_GO_IN_THE_MORNING]
-        levels = {
-            days: np.where(is_open, self._level(catalogue, site, days)[(today + _DAYS) % 7], 0.0) for days in LEVELS
-        }
-        return paths, corrections(
-            paths, self.on_book, usual, levels if len(self.history) >= CORRECTED_FROM_DAYS else {}
-        )
+        levels: dict[float, Floats] = {}
+        if len(self.history) >= CORRECTED_FROM_DAYS:
+            weekday = (today + _DAYS) % 7
+            levels = {days: np.where(is_open, self._level(catalogue, site, days)[weekday], 0.0) for days in LEVELS}
+        return paths, corrections(paths, self.on_book, usual, levels), season
 
     def _level(self, catalogue: Catalogue, site: str, half_life_days: float) -> Floats:
         """Mean sessions of a weekday (ordinal mod 7), older ones decayed, closed days of the site left out."""
@@ -173,8 +172,8 @@ class Book:
             self._settle(over, running, untold, prior)
         running.next_day()
         self.on_book = on_book[1:].copy()
-        paths, factors = self._paths(catalogue, site, prior, self.today)
-        path = self.mix.path(paths, factors)
+        paths, factors, season = self._paths(catalogue, site, prior, self.today)
+        path = self.mix.path(paths, factors, season)
         self._believed = (catalogue.version, self.today, path, prior)
         self.mix.note(self.today, paths, path, factors=factors, on_book=on_book[1:], more=more)
 

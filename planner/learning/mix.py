@@ -4,10 +4,10 @@ The experts are the curve's rates; one that scales what is to come by how strong
 what is usual at so many days to go (the multiplicative pickup of revenue management); and two that expect as many
 sessions as lately on that weekday, so that of what is not booked yet the rest is to come (whoever books earlier than
 before is not counted twice). No single one is best on every book. Each is scored on the totals over ``LEADS_DAYS``, its
-squared error taken relative to the median expert's of that origin, so that a day on which all were wrong does not drown
-what tells them apart. Its weight is the inverse of the mean of that (decayed) to the power ``SHARPNESS``. Combinations
-of forecasts by inverse past loss: Bates & Granger 1969 (Operational Research Quarterly 20); a power: Aiolfi &
-Timmermann 2006 (J. Econometrics 135).
+squared error taken relative to the variance that as many independent bookings and losses would have. Its weight is the
+inverse of the mean of that (decayed) to the power ``SHARPNESS``. Combinations of forecasts by inverse past loss: Bates
+& Granger 1969 (Operational Research Quarterly 20); a power: Aiolfi & Timmermann 2006 (J. Econometrics 135). An expert
+that has nothing of its own to say yet (no season known, no level) has no weight: slow opinion would count double.
 
 The spread of a total over a lead is φ × (expected new + expected lost), a quasi-Poisson variance, with φ of each lead
 from the mix's own standardised errors, decayed, each error held to ``LARGEST_ERROR`` standard deviations so that one
@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from planner.forecast.outlook import Floats
 from planner.learning.curve import BAND_OF, BANDS, HALF_LIFE_OF, RATES, Paths, Rate
@@ -30,11 +31,12 @@ from planner.learning.packed import pack, rounded, unpack
 from planner.messages import HORIZON_DAYS
 
 LEADS_DAYS: Final = (1, 3, 7, 14, 28, 56)
-LOSS_HALF_LIFE_DAYS: Final = 120.0
-SHARPNESS: Final = 2.0
+LOSS_HALF_LIFE_DAYS: Final = 90.0
+SHARPNESS: Final = 3.0
 COMMON_PRIOR_ORIGINS: Final = 1.0
 """Origins, for each day of lead, that the usual error counts for in every expert's."""
 _LEAST_ERROR: Final = 1e-6
+Bools = npt.NDArray[np.bool_]
 SPREAD_HALF_LIFE_DAYS: Final = 75.0
 SPREAD_PRIOR_ORIGINS: Final = 10.0
 LARGEST_ERROR: Final = 3.0
@@ -66,6 +68,7 @@ LEAST_TO_COME: Final = 0.02
 """Of what a rate expects, where the level is booked already; and one in so many at most."""
 _RATE: Final = np.array([expert.rate for expert in EXPERTS])
 _HALF_LIFE: Final = HALF_LIFE_OF[_RATE]
+_POWER: Final = np.array([RATES[expert.rate].season for expert in EXPERTS])
 _CORRECTION: Final = np.array([expert.correction for expert in EXPERTS])
 _AHEAD: Final = np.arange(HORIZON_DAYS)
 _LEADS: Final = np.array(LEADS_DAYS)
@@ -141,7 +144,7 @@ class Mix:
     """Losses, spreads and the forecasts that wait for their outcome. Mutable."""
 
     loss: Floats = field(default_factory=lambda: np.zeros((len(LEADS_DAYS), len(EXPERTS))))
-    """Decayed squared errors, relative to the usual one of their origin; shape (leads, experts)."""
+    """Decayed squared errors ÷ (new + lost expected); shape (leads, experts)."""
     scored: Floats = field(default_factory=lambda: np.zeros(len(LEADS_DAYS)))
     """Decayed number of origins, by lead."""
     errors: Floats = field(default_factory=lambda: np.zeros((2, len(LEADS_DAYS))))
@@ -153,18 +156,21 @@ class Mix:
 
     # --- what is believed ---------------------------------------------------------------------------------
 
-    def weights(self) -> Floats:
-        """By day ahead and expert; shape (H, experts)."""
+    def weights(self, able: Bools) -> Floats:
+        """By day ahead and expert; shape (H, experts). ``able``: experts with something of their own to say."""
         prior = COMMON_PRIOR_ORIGINS * _LEADS[:, None]
-        # errors are relative to the median expert's: the prior is one as good as that
-        mean = (self.loss + prior) / (self.scored[:, None] + prior)
-        weights = mean**-SHARPNESS
+        number = self.scored[:, None]
+        usual = np.median(self.loss, axis=1, keepdims=True) / np.maximum(number, _LEAST_ERROR)
+        mean = (self.loss + prior * usual) / (number + prior)
+        weights = np.where(able, np.maximum(mean, _LEAST_ERROR) ** -SHARPNESS, 0.0)
         weights /= weights.sum(axis=1, keepdims=True)
         return np.stack([np.interp(_LOG_DAYS, _LOG_LEADS, column) for column in weights.T], axis=1)
 
-    def path(self, paths: Paths, factors: Floats) -> Path:
-        """The experts' paths mixed; ``factors``: as of ``corrections``."""
-        weights = self.weights().T
+    def path(self, paths: Paths, factors: Floats, season: Floats) -> Path:
+        """The experts' paths mixed; ``factors``: as of ``corrections``; ``season``: its index by day ahead."""
+        corrected = np.any(factors != 1.0, axis=(1, 2))
+        able = corrected[_CORRECTION] | ((_CORRECTION == 0) & ((_POWER == 0) | bool(np.any(season != 1.0))))
+        weights = self.weights(able).T
         by_expert = factors[_CORRECTION]
         return Path(
             keep=(weights * paths.keep[_HALF_LIFE]).sum(axis=0),
@@ -233,8 +239,7 @@ class Mix:
 
     def _score(self, lead: int, forecast: Floats, total: float, last: float, dispersion: float) -> None:
         error = (forecast[: len(EXPERTS)] - total) ** 2
-        usual = max(float(np.median(error)), float(forecast[-3]), _LEAST_ERROR)
-        self.loss[lead] = _LOSS_DECAY * self.loss[lead] + error / usual
+        self.loss[lead] = _LOSS_DECAY * self.loss[lead] + error / max(float(forecast[-3]), 1.0)
         self.scored[lead] = _LOSS_DECAY * self.scored[lead] + 1
         for row, (mean, volume, value) in enumerate(
             ((forecast[-4], forecast[-3], total), (forecast[-2], forecast[-1], last))

@@ -34,7 +34,7 @@ from planner.catalogue.index import Catalogue
 from planner.catalogue.model import Item, Policy
 from planner.expansion.profile import typical
 from planner.forecast.outlook import Floats, Outlook
-from planner.forecast.quantiles import MAXIMUM_LEVEL
+from planner.forecast.quantiles import MAXIMUM_LEVEL, survival
 from planner.reorder.sessions import containers_per_session
 
 DAYS_A_YEAR = 365.0
@@ -129,11 +129,28 @@ def _lots(policy: Policy, items: Sequence[Item], daily: Floats) -> Floats:
     return lots
 
 
-def usable_lot(outlook: Outlook, row: int, item: Item, arrives: int, lot: float) -> float:
-    """As much of a lot that arrives in column ``arrives`` as is expected to be used before it expires."""
+def usable_lot(
+    outlook: Outlook, row: int, item: Item, arrives: int, *, needed: float, lot: float, line_cost: float
+) -> float:
+    """As much of a lot that arrives in column ``arrives`` as is worth having before it expires.
+
+    Of a lot that expires within the horizon, beyond what is ``needed``: a multiple that makes it q containers saves
+    ``line_cost`` × multiple ÷ q in lines for the same use, and loses price × multiple × P(its last one expires unused),
+    so it is worth it while price × P ≤ line cost ÷ q (marginal analysis, as the newsvendor's). Otherwise as much as is
+    expected to be used.
+    """
     days = outlook.cumulative_mean.shape[1]
     mean = outlook.cumulative_mean[row]
     last = arrives + item.shelf_life_days - 1
+    if last < days and item.price:
+        multiple = item.order_multiple
+        sizes = np.arange(math.ceil(max(needed, 1.0) / multiple), math.floor(lot / multiple) + 1) * multiple
+        before = np.ceil(float(outlook.supply[row, last]) + sizes) - 1
+        at = np.full(sizes.size, last)
+        unused = 1 - survival(mean[at], outlook.cumulative_variance[row, at], before)
+        worth = float(item.price) * unused <= line_cost / np.maximum(sizes, 1)
+        worth[:1] = True
+        return float(sizes[int(np.cumprod(worth).sum()) - 1]) if sizes.size else 0.0
     beyond: float = max(last - (days - 1), 0) * float(mean[-1]) / days
     column = min(last, days - 1)
     usable: float = float(mean[column]) + beyond - float(outlook.supply[row, column])

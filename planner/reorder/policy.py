@@ -239,7 +239,8 @@ class SitePlan:
         if needed <= 0:
             return needed
         if lot > needed:
-            needed = max(needed, usable_lot(outlook, row, self.entries[row], self.arrival_columns[row], lot))
+            item, arrives, cost = self.entries[row], self.arrival_columns[row], float(self.policy.order_line_cost or 0)
+            needed = max(needed, usable_lot(outlook, row, item, arrives, needed=needed, lot=lot, line_cost=cost))
         found = self.allocations.get(row)
         return needed if found is None else needed / found.sent
 

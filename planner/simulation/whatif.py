@@ -3,7 +3,8 @@
 The days are those of the log (``planner.simulation.whatif_log``): who came is as it was. What each booking used and how
 late suppliers deliver is drawn, by booking and by item and day, so that both walks see the same patients and the same
 luck (common random numbers); only what was changed differs. The planner runs its real steps in both
-(``planner.simulation.planner_policy``), from empty books at the beginning of the warm-up.
+(``planner.simulation.planner_policy``), from empty books at the beginning of the warm-up; the shelf holds some weeks'
+use then, no emergency stock is kept, and orders leave at the end of the day whatever the supplier's cutoff.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from planner.simulation.measure import Run, run_of
 from planner.simulation.planner_policy import PlannerPolicy
 from planner.simulation.real_book import RealBookings, real_book, with_real_items
 from planner.simulation.scenario import Costs, Scenario
-from planner.simulation.whatif_log import SiteLog, Window, real_bookings, vary
+from planner.simulation.whatif_log import SiteLog, Window, left_out, real_bookings, vary
 from planner.simulation.world import Fate, SiteWorld
 
 Floats = npt.NDArray[np.float64]
@@ -51,7 +52,8 @@ class Changes:
     """What is otherwise. Absent, empty or 0: as it is."""
 
     service_level: Decimal | None = None
-    """Instead of the site's policy's; money lost by shortage (``shortage_cost``) does not stand in its place then."""
+    """Instead of the site's policy's; an item with a level of its own keeps it. Money lost by shortage
+    (``shortage_cost``) does not stand in its place then."""
     service_measure: Measure | None = None
     lead_times: tuple[tuple[str, int], ...] = ()
     """Item or supplier → stated lead time in calendar days."""
@@ -361,19 +363,15 @@ def walk_through(
     """
     real = real_bookings(log.lines, bundle)
     if changes.bookings:
-        others = [real_bookings(vary(log.lines, changes.bookings, seed), changed) for seed in seeds]
+        told = [vary(log.lines, changes.bookings, seed) for seed in seeds]
+        others = [real_bookings(lines, changed) for lines in told]
     else:
-        others = [real_bookings(log.lines, changed)] * len(seeds)
+        told, others = [log.lines], [real_bookings(log.lines, changed)] * len(seeds)
     walks = [Walk(bundle, log, real, lateness, seed) for seed in seeds]
     walks += [Walk(changed, log, other, lateness, seed) for other, seed in zip(others, seeds, strict=True)]
     runs: list[Run] = []
     for run in mapper(_run, walks):
         runs.append(run)
         tell(len(runs), len(walks))
-    return WalkedThrough(
-        log.window,
-        tuple(seeds),
-        tuple(runs[: len(seeds)]),
-        tuple(runs[len(seeds) :]),
-        (real.refused, others[0].refused),
-    )
+    lost = left_out(log.lines, real), left_out(told[0], others[0])
+    return WalkedThrough(log.window, tuple(seeds), tuple(runs[: len(seeds)]), tuple(runs[len(seeds) :]), lost)

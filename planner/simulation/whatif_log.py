@@ -186,6 +186,13 @@ def real_bookings(lines: Sequence[bytes], bundle: Bundle) -> RealBookings:
     return read_bookings(accepted(lines, bundle), Catalogue(bundle))
 
 
+def left_out(lines: Sequence[bytes], real: RealBookings) -> int:
+    """Completed sessions of the events that do not count, since the catalogue cannot say what they take."""
+    events = map(orjson.loads, lines)
+    completed = {event["booking_id"] for event in events if event["type"] == "booking.completed"}
+    return len(completed - real.lines.keys())
+
+
 # --- more or fewer -------------------------------------------------------------------------------------------
 
 

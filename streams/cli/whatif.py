@@ -93,7 +93,8 @@ Nothing is written to the log.
 """,
 )
 @click.argument("site")
-@click.option("--service-level", callback=_level, metavar="LEVEL", help="Of the site's policy, such as 0.99.")
+@click.option("--service-level", callback=_level, metavar="LEVEL",
+              help="Of the site's policy, such as 0.99; an item with a level of its own keeps it.")  # fmt: skip
 @click.option("--service-measure", type=click.Choice(["cycle", "fill", "session"]), help="What the level is of.")
 @click.option("--lead-time", "lead_times", multiple=True, callback=_numbers, metavar="ITEM_OR_SUPPLIER=DAYS",
               help="Stated lead time in calendar days; may be repeated.")  # fmt: skip

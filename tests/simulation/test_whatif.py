@@ -38,6 +38,7 @@ from planner.simulation.whatif_log import (
     NothingToWalk,
     SiteLog,
     accepted,
+    left_out,
     read_site_log,
     real_bookings,
     vary,
@@ -231,6 +232,16 @@ def test_only_what_the_booking_step_applies_counts() -> None:
         b'{"type": "booking.booked", "booking_id": "three"}',
     ]
     assert accepted(lines, small_bundle()) == [lines[0], lines[3]]
+
+
+def test_sessions_that_the_catalogue_cannot_expand_are_counted() -> None:
+    at = datetime(2026, 2, 2, 12, tzinfo=UTC)
+    strange = [
+        event("strange", 1, "booked", at, site=SITE, protocol="magic", start="2026-02-05T17:00:00+00:00"),
+        event("strange", 2, "completed", at + timedelta(days=4)),
+    ]
+    for lines, expected in ((told(), 0), ((*told(), *strange), 1)):
+        assert left_out(lines, real_bookings(lines, small_bundle())) == expected
 
 
 def test_lines_that_are_no_events_are_passed_over() -> None:

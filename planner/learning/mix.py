@@ -32,7 +32,7 @@ from planner.messages import HORIZON_DAYS
 
 LEADS_DAYS: Final = (1, 3, 7, 14, 28, 56)
 LOSS_HALF_LIFE_DAYS: Final = 90.0
-SHARPNESS: Final = 3.0
+SHARPNESS: Final = 5.0
 COMMON_PRIOR_ORIGINS: Final = 1.0
 """Origins, for each day of lead, that the usual error counts for in every expert's."""
 _LEAST_ERROR: Final = 1e-6

@@ -34,7 +34,7 @@ _EXACT_SHAPE = 5.0
 _EXACT_TRIALS_LEFT = 6.0
 """Peizer & Pratt is used above these only."""
 _RECURSION_MEAN = 12.0
-_RECURSION_MEAN_LOPSIDED = 200.0
+_RECURSION_MEAN_LOPSIDED = 3.0
 _TIE = 1e-12
 NOTHING = 1e-12
 """A mean below this is no need: rounding, and too small to divide by."""
@@ -87,9 +87,13 @@ def quantiles(
     some = np.flatnonzero(m.ravel() > NOTHING)
     m_some = m.ravel()[some]
     d_some = _dispersion(m_some, np.asarray(variance, np.float64).ravel()[some])
-    lopsided = (d_some >= 1) & (m_some < _EXACT_SHAPE * (d_some - 1)) & (m_some < _RECURSION_MEAN_LOPSIDED)
-    small = (m_some < _RECURSION_MEAN) | lopsided
-    for where, method in ((small, _by_recursion), (~small, _by_search if exact else _by_expansion)):
+    lopsided = (d_some >= 1) & (m_some < _EXACT_SHAPE * (d_some - 1))
+    small = m_some < np.where(lopsided, _RECURSION_MEAN_LOPSIDED, _RECURSION_MEAN)
+    for where, method in (
+        (small, _by_recursion),
+        (~small & lopsided, _by_search),
+        (~small & ~lopsided, _by_search if exact else _by_expansion),
+    ):
         if where.any():
             result[:, some[where]] = method(m_some[where], d_some[where], wanted)
     return np.maximum.accumulate(result, axis=0).reshape(wanted.size, *m.shape)
@@ -211,7 +215,12 @@ def _count_up(first: Floats, a: Floats, b: Floats, weight: Floats, levels: Float
 
 def _by_search(mean: Floats, dispersion: Floats, levels: Floats) -> Floats:
     """Quantiles by expansion, then step by step."""
+    lopsided = (dispersion >= 1) & (mean < _EXACT_SHAPE * (dispersion - 1))
     result = _by_expansion(mean, dispersion, levels)
+    if lopsided.any():
+        # where the expansion breaks down, a gamma distribution with the same moments comes close
+        m, d = mean[lopsided], dispersion[lopsided]
+        result[:, lopsided] = np.maximum(np.ceil(special.gammaincinv(m / d, levels[:, None]) * d - 0.5), 0.0)
     for guess, level in zip(result, levels, strict=True):  # one level at a time: its arrays stay in the cache
         rising = _cdf(mean, dispersion, guess) < level - _TIE
         _walk(guess, np.flatnonzero(rising), mean, dispersion, level - _TIE, step=1.0)

@@ -36,6 +36,8 @@ def sessions_of(state: SiteState, catalogue: Catalogue) -> Sessions:
     held: dict[str, str] = {}
     ahead: dict[str, tuple[int, str]] = {}
     next_day: dict[str, str] = {}
+    if not state.in_series:
+        return Sessions(held, ahead, next_day)
     for day, ids in state.by_day.items():
         if day < today:
             continue

@@ -132,6 +132,8 @@ def _is_counted(state: SiteState, entry: BookingEntry) -> bool:
 
 def _place(state: SiteState, booking_id: str, entry: BookingEntry, sign: int) -> None:
     """Put a booking where it belongs (``sign`` 1) or take it from there (−1)."""
+    if entry.series is not None:
+        state.in_series += sign
     if not _is_counted(state, entry):
         _member(state.resting, entry.day, booking_id, sign)
         if entry.status in LIVE:
@@ -226,7 +228,7 @@ def rebuild(state: SiteState) -> None:
     """Build everything that is derived from ``bookings`` and ``today``: after a restore."""
     for derived in (state.demand, state.arrived, state.by_day, state.resting, state.profile_uses):
         derived.clear()
-    state.unsettled = 0
+    state.unsettled = state.in_series = 0
     for booking_id, entry in state.bookings.items():
         _place(state, booking_id, entry, 1)
         _use_profile(state, entry.profile, 1)

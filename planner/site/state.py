@@ -189,6 +189,8 @@ class SiteState:
     counted in ``demand`` no more."""
     resting: defaultdict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
     """Derived: day ordinal → ids of all other bookings of that day (used, withdrawn, unsettled), to forget them by."""
+    in_series: int = 0
+    """Derived: number of bookings that belong to a patient's series."""
     profile_uses: dict[str, int] = field(default_factory=dict)
     """Derived: profile → number of bookings that name it."""
     learned: Learned = field(default_factory=Learned)

@@ -9,7 +9,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import booking_step_cost, books, city, forecast_cost, latency, load, memory, policies, profiling, scaling, start
+from benchmarks import (
+    booking_step_cost,
+    books,
+    city,
+    forecast_cost,
+    latency,
+    load,
+    memory,
+    policies,
+    profiling,
+    scaling,
+    start,
+)
 from benchmarks.table import header
 
 

@@ -84,8 +84,8 @@ def _figures(found: Explanation) -> None:
     show(stdout(), made, policy)
     if found.learned:
         show(stdout(), Text("Learned here", style="bold"))
-        for figure in found.learned:
-            show(stdout(), f"  {plain(figure.words)}")
+        for fact in found.learned:
+            show(stdout(), f"  {plain(fact.words)}")
 
 
 def _supply(found: Explanation) -> None:

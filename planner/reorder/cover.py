@@ -169,7 +169,16 @@ class Cover:
         allowed = self._levels.allowed[self.rows]
         if self._is_plain():
             return self._guess(allowed, exact=True)
-        return self._search(self._guess(allowed, exact=False), allowed)
+        found = self._search(self._guess(allowed, exact=False), allowed)
+        return np.maximum(found, self._empty()) if self._levels.fill else found
+
+    def _empty(self) -> Floats:
+        """1 for an item that is needed and of which no container will be there: the formula for the fill rate lets what
+        is short wait for stock, so that with a large lot it would order once enough waits. Patients do not wait."""
+        last = np.minimum(self._arrives, self._base.shape[1] - 1)
+        nothing = self._base[np.arange(self.rows.size), last] < 1
+        needed = self._outlook.cumulative_mean[self.rows, last] >= 1
+        return np.where(nothing & needed, 1.0, -math.inf)
 
     def _search(self, guess: Floats, allowed: Floats) -> Floats:
         """The least y, whole containers from ``guess``, with R(y) ≤ ``allowed``: R, which only falls, at many y at

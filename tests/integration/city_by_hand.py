@@ -116,13 +116,6 @@ COMPONENTS = {
 }
 """component → protocol → mg that a session takes from stock on average."""
 
-KEEP = [(84, 0.84), (28, 0.86), (14, 0.88), (7, 0.90), (3, 0.92), (1, 0.94), (0, 0.95)]
-"""From so many days to go on, the probability that a booked session takes place (policy "standard")."""
-
-
-def keep_probability(days_to_go: int) -> float:
-    return next(p for days, p in KEEP if days_to_go >= days)
-
 
 def read_book() -> pd.DataFrame:
     """The file's rows, and the protocol that each stands for."""

@@ -220,9 +220,9 @@ async def test_after_all_of_it_the_state_is_that_of_the_good_events(worker: Work
             name = unicodedata.normalize("NFC", event["booking_id"])
             alive.discard(name) if event["type"] == "booking.cancelled" else alive.add(name)
     (forecast,) = worker.asked("forecasts", "--site", "north", "--item", "primary-set-15gtt")
-    # one set for each session, three days ahead, of which 0.92 take place
+    # one set for each session; before anything is learned, most of them are expected to take place
     assert forecast["first_day"] == "2026-03-02"
-    assert forecast["firm_mean"][3] == pytest.approx(0.92 * len(alive), abs=0.001)
+    assert 0.85 * len(alive) <= forecast["firm_mean"][3] <= 0.95 * len(alive)
 
 
 # --- catalogue --------------------------------------------------------------------------------------------

@@ -139,7 +139,7 @@ async def _look(worker: Worker, book: pd.DataFrame, day: str) -> Seen:
         await worker.settled(client)
         step = await plan_step_of(client, Settings(topic_prefix=worker.prefix, clock="event"), "city")
         state = step.sites["city"]
-        wanted = _expected_firm(book, day)
+        wanted = _booked_need(book, day)
         give_up_s = time.monotonic() + FORECASTS_LATE_S_MAX
         while True:  # forecasts may come a little later than what they tell of
             forecasts = {}
@@ -211,8 +211,12 @@ def _per_session() -> Callable[[str, list[dict[str, Any]]], dict[str, tuple[Frac
 # --- what it should say -----------------------------------------------------------------------------------
 
 
-def _expected_firm(book: pd.DataFrame, day: str) -> dict[tuple[str, str], list[float]]:
-    """Firm need by day from ``day`` on, for 90 days: sessions booked × what each needs × that they take place."""
+KEPT_LEAST = 0.3
+"""Of the sessions booked for a day at least so many are expected to take place; 59 % of all in the book did."""
+
+
+def _booked_need(book: pd.DataFrame, day: str) -> dict[tuple[str, str], list[float]]:
+    """Need by day from ``day`` on, for 90 days, if every session on the books takes place."""
     booked = hand.sessions(hand.on_the_books(book, day))
     first = date.fromisoformat(day)
     per_session = {
@@ -221,18 +225,19 @@ def _expected_firm(book: pd.DataFrame, day: str) -> dict[tuple[str, str], list[f
     per_session |= {("component", component): needs for component, needs in hand.COMPONENTS.items()}
     return {
         key: [
-            hand.keep_probability(to_go)
-            * float(
-                sum(n * per_session[key].get(p, 0) for p, n in booked.get(first + timedelta(days=to_go), {}).items())
-            )
+            float(sum(n * per_session[key].get(p, 0) for p, n in booked.get(first + timedelta(days=to_go), {}).items()))
             for to_go in range(90)
         ]
         for key in FORECASTS
     }
 
 
-def _close(forecast: dict[str, Any], day: str, firm: list[float]) -> bool:
-    return forecast.get("first_day") == day and forecast["firm_mean"] == pytest.approx(firm, abs=DECIMALS)
+def _close(forecast: dict[str, Any], day: str, booked: list[float]) -> bool:
+    """Whether the firm need is what is booked times a probability that the site's log may have taught."""
+    return forecast.get("first_day") == day and all(
+        KEPT_LEAST * all_of_it - DECIMALS <= firm <= all_of_it + DECIMALS
+        for firm, all_of_it in zip(forecast["firm_mean"], booked, strict=True)
+    )
 
 
 # --- outcomes ---------------------------------------------------------------------------------------------
@@ -323,12 +328,15 @@ def test_the_plan_holds_the_bookings_on_the_books(city: Run, book: pd.DataFrame,
 @pytest.mark.parametrize("day", DATES)
 @pytest.mark.parametrize("city", ["embedded"], indirect=True)
 def test_forecasts_are_the_booked_sessions_needs(city: Run, book: pd.DataFrame, day: str) -> None:
-    expected = _expected_firm(book, day)
+    expected = _booked_need(book, day)
     assert day == DATES[-1] or all(any(firm) for firm in expected.values())  # the last day is the book's right edge
     for (kind, name), firm in expected.items():
         forecast = city.seen[day].forecasts[kind, name]
-        assert forecast["first_day"] == day
-        assert forecast["firm_mean"] == pytest.approx(firm, abs=DECIMALS), (kind, name)
+        assert _close(forecast, day, firm), (kind, name)
+        if any(firm):
+            # of those booked many weeks ahead fewer come than of those of the next days
+            near, far = (sum(forecast["firm_mean"][part]) / sum(firm[part]) for part in (slice(0, 7), slice(0, 90)))
+            assert far <= near + 0.05, (kind, name)
 
 
 @pytest.mark.parametrize("day", DATES)

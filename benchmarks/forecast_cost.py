@@ -20,8 +20,8 @@ import numpy as np
 
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import WEEKDAYS, Bundle
+from planner.forecast.learned import LearnedModel
 from planner.forecast.need import SiteNeed
-from planner.forecast.priors import PriorModel
 from planner.forecast.projection import project
 from planner.forecast.publish import forecast_messages, keys_of
 from planner.site.state import ItemStock, Lot, Moments, Order, OrderLine, Profile, SiteState
@@ -164,7 +164,8 @@ def median_us(run: Callable[[], object], repeats: int) -> float:
 def main() -> None:
     catalogue = build_catalogue()
     state = build_state(np.random.default_rng(1))
-    need = SiteNeed(state, catalogue, PriorModel(catalogue))
+    model = LearnedModel(state, catalogue)
+    need = SiteNeed(state, catalogue, model)
     need.refresh(TODAY)
     tomorrow = TODAY.toordinal() + 1
 
@@ -187,7 +188,11 @@ def main() -> None:
     messages = forecast_messages(state, catalogue, outlook, NOW)
     some = forecast_messages(state, catalogue, outlook, NOW, session)
     rows = [
-        ("new SiteNeed and refresh", lambda: SiteNeed(state, catalogue, PriorModel(catalogue)).refresh(TODAY), 20),
+        (
+            "new SiteNeed and refresh",
+            lambda: SiteNeed(state, catalogue, model).refresh(TODAY),
+            20,
+        ),
         ("refresh of all days", all_days, 20),
         ("touch and refresh of one day", one_day, 300),
         ("project", lambda: project(state, catalogue, current, NOW), 300),

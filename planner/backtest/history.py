@@ -15,8 +15,7 @@ import numpy.typing as npt
 
 from planner.backtest.series import Weights
 from planner.forecast.outlook import Floats
-from planner.site.bookings import SETTLE_DAYS
-from planner.site.state import SiteState
+from planner.site.state import SETTLE_DAYS, SiteState
 
 Days = npt.NDArray[np.intp]
 

@@ -359,7 +359,7 @@ class Site(_Entity):
 
 
 class ByDaysToGo(StrictModel):
-    """A value by days to go: that of the largest ``days`` at or below it holds."""
+    """A point of a table by days to go. Points are joined by straight lines; beyond the last one its value holds."""
 
     days: Annotated[int, Field(ge=0, le=400)]
     value: Probability

@@ -80,9 +80,7 @@ class Demand:
     def _kept(self, segment: str, day: int) -> float:
         keep = self._keep.get(segment)
         if keep is None:
-            keep = self._keep[segment] = self._model.keep_probability(
-                self._state.site, segment, self._first, self._days
-            )
+            keep = self._keep[segment] = self._model.keep_probability(segment, self._first, self._days)
         return float(keep[day - self._first.toordinal()])
 
     def _shared_arrivals(self) -> dict[tuple[int, str], float]:
@@ -135,7 +133,7 @@ class Demand:
         """protocol → sessions to come by day, and the mean use of one by day (in ``counted_in``)."""
         sessions: dict[str, Floats] = {}
         use: dict[str, Floats] = {}
-        streams = self._model.streams(self._state.site, self._first, self._days)
+        streams = self._model.streams(self._first, self._days)
         coming = Coming(self._state, self._catalogue, Rows(self._catalogue))
         coming.begin(streams, self._first, self._days)
         for protocol, begins, ends, profile, counts in coming.by_protocol(streams):

@@ -26,12 +26,12 @@ class LearnedModel:
         self._state = state
         self._catalogue = catalogue
 
-    def keep_probability(self, site: str, segment: str, first_day: date, days: int) -> Floats:
+    def keep_probability(self, segment: str, first_day: date, days: int) -> Floats:
         """See ``DemandModel``: the site's hazards and misses, and what the segment has beside them."""
         path = self._path(first_day)
         return self._state.learned.keep.probability(segment, first_day.weekday(), path.survives, path.missed)[:days]
 
-    def streams(self, site: str, first_day: date, days: int) -> tuple[Stream, ...]:
+    def streams(self, first_day: date, days: int) -> tuple[Stream, ...]:
         """See ``DemandModel``: the curve by band of days to go, today's bookings apart from later ones; and what each
         protocol's series imply. Sessions of the curve come as in a Poisson process; what they vary beyond that is told
         by ``common_error``."""

@@ -41,11 +41,11 @@ class CommonError(NamedTuple):
 class DemandModel(Protocol):
     """What is believed about the bookings of a site, in the morning of ``first_day`` and through that day."""
 
-    def keep_probability(self, site: str, segment: str, first_day: date, days: int) -> Floats:
+    def keep_probability(self, segment: str, first_day: date, days: int) -> Floats:
         """Probability that a booked session takes place, by day ahead; shape (days,)."""
         ...
 
-    def streams(self, site: str, first_day: date, days: int) -> tuple[Stream, ...]:
+    def streams(self, first_day: date, days: int) -> tuple[Stream, ...]:
         """What is still to be booked."""
         ...
 

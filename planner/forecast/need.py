@@ -38,8 +38,7 @@ from planner.forecast.rows import Row, Rows
 from planner.forecast.unexplained import add_unexplained, open_days
 from planner.learning.other import Expected
 from planner.messages import HORIZON_DAYS, AlertState
-from planner.site.bookings import SETTLE_DAYS
-from planner.site.state import Segment, SiteState
+from planner.site.state import SETTLE_DAYS, Segment, SiteState
 
 _FIRST_SLOTS = 64
 _FIRM, _COME, _LOST = slice(0, 2), slice(2, 4), 4
@@ -164,7 +163,7 @@ class SiteNeed:
         return use
 
     def _streams(self, today: date) -> tuple[Stream, ...]:
-        return self._model.streams(self._state.site, today, self._days)
+        return self._model.streams(today, self._days)
 
     def _settle(self) -> None:
         """What sessions of the last days, whose end has not been told, are expected to have used."""
@@ -231,7 +230,7 @@ class SiteNeed:
     def _keep_probability(self, segment: str) -> list[float]:
         """By days to go, from today on."""
         today = date.fromordinal(self._first)
-        found: list[float] = self._model.keep_probability(self._state.site, segment, today, self._days).tolist()
+        found: list[float] = self._model.keep_probability(segment, today, self._days).tolist()
         self._keep[segment] = found
         return found
 

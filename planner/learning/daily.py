@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Final
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from planner.forecast.outlook import Floats
 from planner.learning import daily_use, lateness, scoring
 from planner.learning.series_day import close_series
 from planner.messages import HORIZON_DAYS
-from planner.site.state import SiteState
+from planner.site.state import SETTLE_DAYS, SiteState
 from planner.site.touched import Touched
 
 
@@ -33,10 +32,6 @@ def close_day(state: SiteState, catalogue: Catalogue, touched: Touched) -> None:
     daily_use.close_day(state, catalogue, touched)
     lateness.close_day(state, catalogue, touched)
     touched.learned.update(("book", "running", "keep", "losses", "series", "continued"))
-
-
-SETTLE_DAYS: Final = 3
-"""Days after a session's day within which its end is expected to be told: as ``planner.site.bookings`` has it."""
 
 
 def _close_book(state: SiteState, catalogue: Catalogue) -> None:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from planner.learning.curve import BAND_OF
 from planner.learning.keep import Kind
 from planner.learning.series import NewSession
 from planner.messages import HORIZON_DAYS
-
-if TYPE_CHECKING:  # the state holds what is learned
-    from planner.site.state import BookingEntry, SiteState
-    from planner.site.touched import Touched
+from planner.site.state import LIVE, BookingEntry, SiteState
+from planner.site.touched import Touched
 
 Reason = Literal["moved", "cancelled", "missed"]
-_LIVE = frozenset({"booked", "arrived"})
 
 
 def observe(
@@ -28,8 +25,8 @@ def observe(
     if not state.today:
         return  # nobody has told the time: what is there is the book as it was found
     running = state.learned.running
-    was_live = before is not None and before.status in _LIVE
-    if entry.status in _LIVE:
+    was_live = before is not None and before.status in LIVE
+    if entry.status in LIVE:
         if before is not None and was_live:
             if before.day == entry.day:
                 return

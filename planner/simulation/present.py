@@ -27,8 +27,8 @@ from planner.reorder.alerts import alert_key, review
 from planner.reorder.findings import View
 from planner.reorder.proposals import propose
 from planner.simulation.whatif_log import chosen_of, copy_id
-from planner.site.bookings import LIVE, rebuild
-from planner.site.state import BookingEntry, SiteState
+from planner.site.bookings import rebuild
+from planner.site.state import LIVE, BookingEntry, SiteState
 from planner.step import Record
 
 
@@ -156,13 +156,13 @@ class _Scaled:
         self._model = model
         self._factor = factor
 
-    def keep_probability(self, site: str, segment: str, first_day: date, days: int) -> Floats:
-        return self._model.keep_probability(site, segment, first_day, days)
+    def keep_probability(self, segment: str, first_day: date, days: int) -> Floats:
+        return self._model.keep_probability(segment, first_day, days)
 
-    def streams(self, site: str, first_day: date, days: int) -> tuple[Stream, ...]:
+    def streams(self, first_day: date, days: int) -> tuple[Stream, ...]:
         return tuple(
             stream._replace(mean=stream.mean * self._factor, variance=stream.variance * self._factor)
-            for stream in self._model.streams(site, first_day, days)
+            for stream in self._model.streams(first_day, days)
         )
 
     def booked_today(self, first_day: date, ahead: int) -> Mapping[Pool, Mapping[str, float]]:

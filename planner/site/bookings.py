@@ -15,18 +15,14 @@ from typing import Literal, TypeVar
 from planner.learning.observe import Reason, observe
 from planner.messages import RequirementStated, RequirementUsed, RequirementWithdrawn
 from planner.site.segment import compose, series_key
-from planner.site.state import BookingEntry, Profile, SiteState
+from planner.site.state import LIVE, SETTLE_DAYS, BookingEntry, Profile, SiteState
 from planner.site.touched import Touched
 
 K = TypeVar("K")
 
-SETTLE_DAYS = 3
-"""Days after a session's day within which its end is expected to be told."""
 KEEP_DAYS = 35
 """Days for which what is over (bookings, orders, empty lots, ids of events) is remembered."""
 UNSETTLED_KEEP_DAYS = 366
-
-LIVE = frozenset({"booked", "arrived"})
 
 
 def state_requirement(

@@ -6,10 +6,15 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from planner.learning.state import Learned
 from planner.messages import Alert, Proposal
+
+SETTLE_DAYS: Final = 3
+"""Days after a session's day within which its end is expected to be told."""
+LIVE: Final = frozenset({"booked", "arrived"})
+"""A booking's statuses while its session may still take place."""
 
 
 class Moments(NamedTuple):

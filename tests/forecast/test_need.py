@@ -15,7 +15,6 @@ from planner.catalogue.index import Catalogue
 from planner.expansion.profile import typical
 from planner.forecast.need import SiteNeed
 from planner.forecast.outlook import Floats, Need, Totals
-from planner.forecast.priors import PriorModel
 from planner.site.state import SiteState
 from tests.forecast.clinic import (
     BAG,
@@ -32,6 +31,7 @@ from tests.forecast.clinic import (
     profile,
     receive,
 )
+from tests.forecast.stated import StatedModel
 
 PLAIN = catalogue()
 BUSY = catalogue(per_day="6.5", par_stock=[{"component": "epinephrine", "quantity": 3}])
@@ -46,7 +46,7 @@ ITEMS = (VIAL, BAG, CATHETER, BULK, COMPLEX, EPINEPHRINE)
 
 
 def fresh(state: SiteState, catalogue: Catalogue, today: date = MONDAY) -> Need:
-    return SiteNeed(state, catalogue, PriorModel(catalogue)).refresh(today)
+    return SiteNeed(state, catalogue, StatedModel(catalogue, SITE)).refresh(today)
 
 
 def row(need: Need, item: str) -> int:
@@ -169,7 +169,7 @@ def test_a_new_protocol_version_changes_the_sessions_to_come_from_its_day_on() -
     assert vitamin[changes - 3] > 0
     assert not vitamin[changes:].any()
     assert need.to_come_mean[row(need, VIAL), changes] > 0
-    kept = SiteNeed(SiteState(SITE), BUSY, PriorModel(BUSY))
+    kept = SiteNeed(SiteState(SITE), BUSY, StatedModel(BUSY, SITE))
     assert COMPLEX in kept.refresh(MONDAY).items
     assert COMPLEX not in kept.refresh(date(2026, 12, 14)).items
 
@@ -237,7 +237,7 @@ class Incremental(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.state = SiteState(SITE)
-        self.need = SiteNeed(self.state, BUSY, PriorModel(BUSY))
+        self.need = SiteNeed(self.state, BUSY, StatedModel(BUSY, SITE))
         self.today = MONDAY
 
     @rule(day=st.integers(-4, 95), number=st.integers(0, 3), n=st.integers(1, 5), series=st.booleans())
@@ -291,7 +291,7 @@ TestIncremental.settings = settings(max_examples=40, stateful_step_count=20, dea
 def test_each_step_of_a_days_history_equals_afresh() -> None:
     """In stock before anything is booked; booked; more; fewer; the last one cancelled; the same some days ago."""
     state = SiteState(SITE)
-    need = SiteNeed(state, PLAIN, PriorModel(PLAIN))
+    need = SiteNeed(state, PLAIN, StatedModel(PLAIN, SITE))
     for item in (VIAL, CATHETER, COMPLEX):
         receive(state, item, "A", 3, date(2028, 1, 1))
     need.refresh(MONDAY)
@@ -304,7 +304,7 @@ def test_each_step_of_a_days_history_equals_afresh() -> None:
 
 def test_nothing_touched_gives_the_same_need() -> None:
     state = SiteState(SITE)
-    need = SiteNeed(state, BUSY, PriorModel(BUSY))
+    need = SiteNeed(state, BUSY, StatedModel(BUSY, SITE))
     first = need.refresh(MONDAY)
     assert need.refresh(MONDAY) is first
     need.touch(book(state, MONDAY + timedelta(days=1), PROFILES[0]))

@@ -11,13 +11,13 @@ import pytest
 from planner.catalogue.index import Catalogue
 from planner.forecast.need import SiteNeed
 from planner.forecast.outlook import Outlook
-from planner.forecast.priors import PriorModel
 from planner.forecast.projection import project
 from planner.forecast.publish import forecast_messages, keys_of
 from planner.messages import HORIZON_DAYS, Forecast
 from planner.site.state import SiteState
 from planner.topics import composed_key
 from tests.forecast.clinic import BULK, CATHETER, MONDAY, SITE, VIAL, at, book, catalogue, profile, receive
+from tests.forecast.stated import StatedModel
 
 CATALOGUE = catalogue(per_day="6.5")
 NOW = at(MONDAY)
@@ -33,7 +33,7 @@ def state_with_bookings() -> SiteState:
 
 
 def outlook_of(state: SiteState, catalogue: Catalogue = CATALOGUE) -> Outlook:
-    return project(state, catalogue, SiteNeed(state, catalogue, PriorModel(catalogue)).refresh(MONDAY), NOW)
+    return project(state, catalogue, SiteNeed(state, catalogue, StatedModel(catalogue, SITE)).refresh(MONDAY), NOW)
 
 
 def test_messages_are_forecasts() -> None:
@@ -99,7 +99,7 @@ def test_a_selection_of_keys_gives_the_same_bytes() -> None:
 def test_what_is_no_longer_mentioned_gives_a_tombstone() -> None:
     plain = catalogue()
     state = SiteState(SITE)
-    need = SiteNeed(state, plain, PriorModel(plain))
+    need = SiteNeed(state, plain, StatedModel(plain, SITE))
     need.touch(book(state, MONDAY, SESSION))
     before = project(state, plain, need.refresh(MONDAY), NOW)
     published = {m.key: m.value for m in forecast_messages(state, plain, before, NOW)}

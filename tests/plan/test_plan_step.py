@@ -11,7 +11,8 @@ import pytest
 from planner.plan.queue import RECORDS_PER_REVIEW, SITES_PER_PUBLICATION, SiteQueue
 from planner.plan.requirements import Read, RequirementReader
 from planner.plan_step import PlanStep
-from planner.site.bookings import KEEP_DAYS, SETTLE_DAYS, UNSETTLED_KEEP_DAYS, unsettled_bookings
+from planner.site.bookings import KEEP_DAYS, UNSETTLED_KEEP_DAYS, unsettled_bookings
+from planner.site.state import SETTLE_DAYS
 from planner.step import Record
 from tests.driver import Driver, encode
 from tests.plan.clinic import (

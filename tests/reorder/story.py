@@ -23,7 +23,6 @@ from planner.catalogue.index import Catalogue
 from planner.events import ALERT_ACTIONS, ORDER_EVENTS, STOCK_EVENTS
 from planner.forecast.need import SiteNeed
 from planner.forecast.outlook import Outlook
-from planner.forecast.priors import PriorModel
 from planner.forecast.projection import project
 from planner.messages import Alert, Proposal
 from planner.refusal import Refused
@@ -34,6 +33,7 @@ from planner.site.orders import apply_order
 from planner.site.state import SiteState
 from planner.site.stock import apply_stock
 from planner.site.touched import Touched
+from tests.forecast.stated import StatedModel
 from tests.reorder.clinic import EPINEPHRINE, ITEMS, SITE, at, book, bundle, stock, unbook
 
 
@@ -53,7 +53,7 @@ class Story:
         self.state = SiteState(SITE)
         stock(self.state, EPINEPHRINE, 3, "PAR")  # the emergency stock is full
         self.now = at(date(2026, 11, 16), "00:00")
-        self.need = SiteNeed(self.state, self.catalogue, PriorModel(self.catalogue))
+        self.need = SiteNeed(self.state, self.catalogue, StatedModel(self.catalogue, SITE))
 
     def outlook(self) -> Outlook:
         today = self.catalogue.site_day(SITE, self.now)

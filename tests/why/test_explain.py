@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from planner.explain.model import Explanation
 from planner.forecast.need import SiteNeed
 from planner.forecast.outlook import Outlook
-from planner.forecast.priors import PriorModel
 from planner.forecast.projection import project
 from planner.messages import AlertKind
 from planner.refusal import Refused
 from planner.reorder.alerts import review
 from planner.site.state import OpenContainer, SiteState
 from planner.why import explain
+from tests.forecast.stated import StatedModel
 from tests.reorder.clinic import (
     CATHETER,
     EPINEPHRINE,
@@ -40,12 +40,12 @@ NOW = at(MONDAY)
 
 
 def seen(state: SiteState) -> Outlook:
-    need = SiteNeed(state, CLINIC, PriorModel(CLINIC))
+    need = SiteNeed(state, CLINIC, StatedModel(CLINIC, SITE))
     return project(state, CLINIC, need.refresh(MONDAY), NOW)
 
 
 def why(state: SiteState, item: str, alert_id: str | None = None) -> Explanation:
-    return explain(state, CLINIC, seen(state), item, NOW, alert_id=alert_id, model=PriorModel(CLINIC))
+    return explain(state, CLINIC, seen(state), item, NOW, alert_id=alert_id, model=StatedModel(CLINIC, SITE))
 
 
 def busy_site() -> SiteState:
@@ -112,9 +112,9 @@ def test_a_booking_says_what_it_adds_and_why() -> None:
 def test_arrivals_shared_by_segments_still_add_up() -> None:
     """Two segments of one profile, of different probability, and one patient has arrived."""
 
-    class Model(PriorModel):
-        def keep_probability(self, site, segment, first_day, days):  # type: ignore[no-untyped-def]
-            return super().keep_probability(site, segment, first_day, days) * (0.5 if segment == "other" else 1.0)
+    class Model(StatedModel):
+        def keep_probability(self, segment, first_day, days):  # type: ignore[no-untyped-def]
+            return super().keep_probability(segment, first_day, days) * (0.5 if segment == "other" else 1.0)
 
     state = SiteState(SITE)
     for number, status in enumerate(["arrived", "booked", "booked", "booked"]):
@@ -123,7 +123,7 @@ def test_arrivals_shared_by_segments_still_add_up() -> None:
         state.bookings[name] = state.bookings[name]._replace(segment="other")
     profile = state.bookings["B0"].profile
     state.demand[MONDAY.toordinal()] = {("infusion", profile): 2, ("other", profile): 2}
-    model = Model(CLINIC)
+    model = Model(CLINIC, SITE)
     outlook = project(state, CLINIC, SiteNeed(state, CLINIC, model).refresh(MONDAY), NOW)
     told = explain(state, CLINIC, outlook, MAGNESIUM, NOW, model=model)
     firm = outlook.need.firm_mean[outlook.need.items.index(MAGNESIUM)].sum()

@@ -97,6 +97,13 @@ class BookingStep:
         if value is not None:
             self.now = datetime.fromisoformat(orjson.loads(value))
 
+    def made_with(self) -> dict[str, str | None]:
+        """The fields of ``planner.journal.Restored``, as they are right after ``restore``."""
+        return {
+            "clock": self.clock,
+            "catalogue_version": None if self._catalogue_offset >= 0 else self.catalogue.version,
+        }
+
     def fold(self, chunk: Sequence[Record], *, caught_up: bool = True) -> Iterator[Effects]:
         """See ``planner.step.Step``. Every record gives exactly one outcome; nothing is ever postponed."""
         ledger = self._restored()

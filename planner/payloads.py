@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 
 from planner.catalogue.model import Bundle
 from planner.events import ALERT_ACTIONS, BOOKING_EVENTS, CLOCK_EVENTS, ORDER_EVENTS, STOCK_EVENTS
+from planner.journal import APPLIED
 from planner.messages import REQUIREMENTS, Accuracy, Alert, Forecast, Outcome, Proposal
 
 PAYLOADS: Final[dict[str, TypeAdapter[Any]]] = {
@@ -23,5 +24,6 @@ PAYLOADS: Final[dict[str, TypeAdapter[Any]]] = {
     "alerts": TypeAdapter(Alert),
     "proposals": TypeAdapter(Proposal),
     "outcomes": TypeAdapter(Outcome),
+    "journal": APPLIED,
 }
 """Topic → its payload."""

@@ -133,6 +133,13 @@ class PlanStep:
         # the first instant told makes every site find out when it is to be woken next
         self._wake = EARLIEST
 
+    def made_with(self) -> dict[str, str | None]:
+        """The fields of ``planner.journal.Restored``, as they are right after ``restore``."""
+        return {
+            "clock": "wall" if self._event_clock is None else "event",
+            "catalogue_version": None if self._catalogue_kept else self.catalogue.version,
+        }
+
     def fold(self, chunk: Sequence[Record], *, caught_up: bool = True) -> Iterator[Effects]:
         """Advance by a chunk; one page of effects. See ``planner.step.Step``."""
         effects = Effects()

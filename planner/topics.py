@@ -42,6 +42,7 @@ TOPICS: dict[str, Topic] = {
         Topic("alerts", "alert id", "the alert with its state, revision and reasons", "out", True),
         Topic("proposals", "site + supplier", "what to order", "out", True),
         Topic("outcomes", "event id", "what became of each event in", "out"),
+        Topic("journal", "agent", "which records were applied, in which order and chunks", "out"),
         Topic("dead-letters", "as it came", "unreadable events, byte for byte", "out", False, 16_777_216),
     )
 }

@@ -20,6 +20,7 @@ from typing import Any
 import structlog
 from faust.types import TP
 
+from planner.journal import applied_message
 from planner.messages import OutcomeStatus
 from planner.step import Effects, Entries, Message, Record, Step
 from streams import metrics, names
@@ -50,6 +51,8 @@ class _Slot:
     applied: dict[str, int]
     began: dict[str, int] = field(default_factory=dict)
     """Where an input of which nothing was applied begins."""
+    made_with: Mapping[str, Any] | None = None
+    """How the step was made, for the journal; None once that is told."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a chunk is folded and made durable, so that what is due is taken between chunks."""
     dropped: bool = False
@@ -104,7 +107,8 @@ class Engine:
                 for topic in names.INPUTS.get(self.agent, ())
                 if (value := entries.get(names.position_key(topic))) is not None
             }
-            self._slots[partition] = _Slot(partition, step, applied)
+            made_with: Mapping[str, Any] = getattr(step, "made_with", dict)()
+            self._slots[partition] = _Slot(partition, step, applied, made_with=made_with)
             log.info(
                 "restored",
                 agent=self.agent,
@@ -212,7 +216,7 @@ class Engine:
             return True
         if records and records[0].offset > expected and topic not in self._compacted:
             await self._check_kept(tp, expected)
-        await self._fold(slot, topic, chunk, records)
+        await self._fold(slot, topic, chunk, expected, records)
         return True
 
     async def _check_kept(self, tp: TP, expected: int) -> None:
@@ -224,8 +228,9 @@ class Engine:
                 "longer has them (retention); restore the log, or delete the table's changelog to begin anew"
             )
 
-    async def _fold(self, slot: _Slot, topic: str, chunk: Chunk, records: list[Record]) -> None:
-        pages = iter(slot.step.fold(records, caught_up=chunk.behind <= 0)) if records else iter(())
+    async def _fold(self, slot: _Slot, topic: str, chunk: Chunk, expected: int, records: list[Record]) -> None:
+        caught_up = chunk.behind <= 0
+        pages = iter(slot.step.fold(records, caught_up=caught_up)) if records else iter(())
         position = {names.position_key(topic): b"%d" % chunk.end}
         started = time.perf_counter()
         last = False
@@ -236,9 +241,17 @@ class Engine:
                 raise self._failed(topic, chunk, records, error) from error
             metrics.step_seconds.labels(self.agent).observe(time.perf_counter() - started)
             last = not effects.more
+            if last:
+                effects.messages.append(
+                    applied_message(
+                        self.agent, topic, slot.partition, expected, chunk.end,
+                        caught_up=caught_up, applied=slot.applied, restored=slot.made_with,
+                    )
+                )  # fmt: skip
             await self._deliver(slot, chunk, effects, position if last else {})
             started = time.perf_counter()
         slot.applied[topic] = chunk.end
+        slot.made_with = None
         self._touched.set()
         metrics.records.labels(self.agent, topic).inc(len(records))
         metrics.chunk_records.labels(self.agent).observe(len(records))

@@ -24,6 +24,8 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
             compacted=topic.compacted,
             retention_ms=None if topic.compacted else retention_ms,
             max_message_bytes=topic.max_message_bytes,
+            # what an event was applied under is kept as long as the event: the fold can be done again
+            **({"compaction_lag_ms": retention_ms} if topic.name == "catalogue" else {}),
         )
         for topic in TOPICS.values()
     ]

@@ -34,6 +34,7 @@ COMMANDS = {
     "check": "streams.cli.check:check",
     "catalogue": "streams.cli.catalogue:catalogue",
     "dead-letters": "streams.cli.dead_letters:dead_letters",
+    "verify": "streams.cli.verify:verify",
     "topics": "streams.cli.topics:topics",
     "schema": "streams.cli.schema:schema",
     "backtest": "streams.cli.backtest:backtest",

@@ -36,6 +36,8 @@ class MemoryOutlet:
     def __init__(self) -> None:
         self.tables: dict[int, dict[bytes, bytes]] = {}
         self.messages: list[Message] = []
+        """What steps publish; the engine's own entries of the journal are in ``journal``."""
+        self.journal: list[Message] = []
         self.pages: list[Page] = []
         self.failures: list[Exception] = []
 
@@ -44,7 +46,8 @@ class MemoryOutlet:
 
     async def deliver(self, page: Page) -> None:
         if not page.published:
-            self.messages += page.messages
+            self.messages += [message for message in page.messages if message.topic != "journal"]
+            self.journal += [message for message in page.messages if message.topic == "journal"]
             page.published = True
         if self.failures:
             raise self.failures.pop(0)

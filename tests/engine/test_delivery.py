@@ -132,7 +132,7 @@ async def test_obstacle_3_a_chunk_is_one_write(bench: Bench) -> None:
         await until(lambda: any(page.agent == names.EXPAND for page in pages))
         (page,) = [page for page in pages if page.agent == names.EXPAND]
         assert len(page.writes) == 10 + 10 + 1, "ten counts, ten traces, one position"
-        assert len(page.messages) == 10
+        assert len(page.messages) == 10 + 1, "ten messages, one entry of the journal"
 
 
 async def test_obstacle_4_an_acknowledgement_from_before_a_seek_counts_for_nothing(bench: Bench) -> None:

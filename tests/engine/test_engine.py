@@ -9,6 +9,7 @@ import pytest
 from faust.types import TP
 from structlog.testing import capture_logs
 
+from planner.journal import APPLIED, Applied
 from planner.step import Message
 from streams import metrics, names
 from streams.engine import RecordsLost, StepFailed
@@ -252,3 +253,37 @@ async def test_a_release_that_takes_too_long_leaves_the_chunk_unwritten() -> Non
     await rig.engine.release(0.01)
     assert not await applying
     assert rig.table == {}
+
+
+# --- the journal ------------------------------------------------------------------------------------------
+
+
+def journal(rig: Rig) -> list[Applied]:
+    return [APPLIED.validate_json(message.value or b"") for message in rig.outlet.journal]
+
+
+async def test_the_journal_says_what_was_applied_in_which_order() -> None:
+    rig = Rig()
+    rig.engine.begins_at(TP(PREFIX + "catalogue", 0), 0)
+    await rig.engine.apply(chunk(0, 1, behind=5))
+    await rig.engine.apply(chunk(3, start=0, topic="catalogue"))
+    await rig.engine.apply(chunk(1, 2, 3))  # the first of them is known
+    await rig.engine.apply(chunk(2, 3))  # all are known: nothing is applied
+    told = [(one.topic, one.start, one.end, one.caught_up, one.applied) for one in journal(rig)]
+    assert told == [
+        ("bookings", 0, 2, False, {}),
+        ("catalogue", 0, 4, True, {"bookings": 2}),
+        ("bookings", 2, 4, True, {"bookings": 2, "catalogue": 4}),
+    ]
+    assert [one.restored is not None for one in journal(rig)] == [True, False, False]
+    assert {(message.key, message.partition) for message in rig.outlet.journal} == {(b"expand", 0)}
+    rig.engine.restore({0})
+    await rig.engine.apply(chunk(4))
+    assert journal(rig)[-1].restored is not None, "the first chunk after a restore says so"
+
+
+async def test_a_chunk_of_several_pages_has_one_entry_with_its_last() -> None:
+    rig = Rig(page_records=1)
+    await rig.engine.apply(chunk(0, 1, 2))
+    assert [len(page.messages) for page in rig.outlet.pages] == [1, 1, 2]
+    assert len(journal(rig)) == 1

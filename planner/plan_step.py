@@ -135,10 +135,8 @@ class PlanStep:
 
     def made_with(self) -> dict[str, str | None]:
         """The fields of ``planner.journal.Restored``, as they are right after ``restore``."""
-        return {
-            "clock": "wall" if self._event_clock is None else "event",
-            "catalogue_version": None if self._catalogue_kept else self.catalogue.version,
-        }
+        clock = "wall" if self._event_clock is None else "event"
+        return {"clock": clock, "catalogue_version": None if self._catalogue_kept else self.catalogue.version}
 
     def fold(self, chunk: Sequence[Record], *, caught_up: bool = True) -> Iterator[Effects]:
         """Advance by a chunk; one page of effects. See ``planner.step.Step``."""
@@ -207,8 +205,7 @@ class PlanStep:
         outlook = self.outlook(site)
         if self.now is None:
             raise ValueError("now: no clock event has been seen")
-        state = self._planned[site].state
-        return explain(state, self.catalogue, outlook, item, self.now, alert_id=alert_id)
+        return explain(self._planned[site].state, self.catalogue, outlook, item, self.now, alert_id=alert_id)
 
     def gauges(self) -> dict[str, float]:
         """What is worth watching, by name: counts as they are now."""

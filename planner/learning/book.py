@@ -35,7 +35,7 @@ CORRECTED_FROM_DAYS: Final = 14
 """Days to learn from before the book is called strong or weak, or a level is known."""
 _DAYS: Final = np.arange(HORIZON_DAYS)
 _TO_GO_IN_THE_MORNING: Final = np.minimum(_DAYS + 1, HORIZON_DAYS - 1)
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 
 Bools = npt.NDArray[np.bool_]
 
@@ -165,7 +165,8 @@ class Book:
         self._opens(running, day, on_book)
         if running.whole:
             is_open = _open(catalogue, site, day) & (np.arange(day, day + HORIZON_DAYS) >= self.opens)
-            self.curve.learn(_day_of_book(running, day, on_book, is_open), prior)
+            season = season_index(self.history, self.history_ends, day, HORIZON_DAYS)
+            self.curve.learn(_day_of_book(running, day, on_book, is_open), prior, season)
             self._learn_protocols(running)
             self.days += 1
         for over, untold in settled.items():

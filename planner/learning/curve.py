@@ -7,15 +7,17 @@ hazard of being lost on a day and m that of being missed, a session booked h day
 K_h = (1 − m) Π_{i≤h} (1 − c_i), and of a day h ahead there are still to come Σ_{i≤h} n_i K_i sessions.
 
 n_i varies by the weekday of the session and by that on which it is booked (two factors by group of days to go, from
-shrunk ratios of numbers to expected numbers). The diagonals already show the season of the day i ahead; of a session h
-ahead that is to be booked at i to go the season differs by (s_h ÷ s_i)^p, s last year's index. Every quantity is a
-ratio of sums that halve in some days; several half-lives and powers p are kept side by side, and
-``planner.learning.mix`` weighs them by how good they have been.
+shrunk ratios of numbers to expected numbers). With s last year's index, the diagonals of a short memory already show
+the season of the day i ahead; of a session h ahead that is to be booked at i to go the season differs by s_h ÷ s_i. A
+memory as long as a season blurs it: there n_i is learned per unit of s_i (exposure is s_i instead of 1) and counts s_h
+times. Every quantity is a ratio of sums that halve in some days; several half-lives, with and without season, are kept
+side by side, and ``planner.learning.mix`` weighs them by how good they have been.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -29,18 +31,33 @@ from planner.messages import HORIZON_DAYS
 HALF_LIVES_DAYS: Final = (4.0, 14.0, 56.0, 180.0, 365.0)
 
 
+class Season(Enum):
+    """What a rate takes of last year's season."""
+
+    NONE = 0
+    CHANGE = 1
+    """The diagonals show it; only what differs between the days ahead is taken from last year."""
+    LEVEL = 2
+    """Numbers are learned per unit of it, so that a memory longer than a season does not blur it."""
+
+
 class Rate(NamedTuple):
     """A way to learn new bookings."""
 
     half_life_days: float
-    season: float
-    """The power p of the season's index."""
+    season: Season = Season.NONE
 
 
-RATES: Final = (*(Rate(days, 0.0) for days in HALF_LIVES_DAYS), *(Rate(days, 1.0) for days in (56.0, 180.0, 365.0)))
+RATES: Final = (
+    *(Rate(days) for days in HALF_LIVES_DAYS),
+    *(Rate(days, Season.CHANGE) for days in (56.0, 180.0, 365.0)),
+    *(Rate(days, Season.LEVEL) for days in (180.0, 365.0)),
+)
 HALF_LIFE_OF: Final[npt.NDArray[np.intp]] = np.array([HALF_LIVES_DAYS.index(rate.half_life_days) for rate in RATES])
 """The half-life (its number) of each rate."""
-_SEASON: Final = np.array([rate.season for rate in RATES])[:, None]
+_SEASONAL: Final = np.array([[float(rate.season != Season.NONE)] for rate in RATES])
+_CHANGE: Final = np.array([[float(rate.season == Season.CHANGE)] for rate in RATES])
+_LEVEL: Final = np.array([[float(rate.season == Season.LEVEL)] for rate in RATES])
 WEEKDAY_HALF_LIFE_DAYS: Final = 180.0
 PRIOR_DAYS: Final = 3.0
 """Days of experience that the stated new bookings count for."""
@@ -71,7 +88,7 @@ _WEEKDAY_DECAY: Final = 0.5 ** (1 / WEEKDAY_HALF_LIFE_DAYS)
 _TO_GO: Final = np.arange(HORIZON_DAYS)
 _SHAPES: Final = {
     "new": (_HALVES, HORIZON_DAYS),
-    "exposed": (_HALVES, HORIZON_DAYS),
+    "exposed": (len(RATES), HORIZON_DAYS),
     "lost": (_HALVES, HORIZON_DAYS),
     "at_risk": (_HALVES, HORIZON_DAYS),
     "missed": (_HALVES,),
@@ -133,8 +150,8 @@ class Curve:
         zeros["exposed"] += PRIOR_DAYS
         return cls(**{name: rounded(values) for name, values in zeros.items()})
 
-    def learn(self, day: DayOfBook, prior: Prior) -> None:
-        """A day of the book is over."""
+    def learn(self, day: DayOfBook, prior: Prior, season: Floats) -> None:
+        """A day of the book is over; ``season``: its index by days to go."""
         weekday = (day.booked_on_weekday + _TO_GO) % 7
         by_session, by_booking = self._factors(prior)
         session_factor = by_session[GROUP_OF, weekday]
@@ -143,11 +160,11 @@ class Curve:
         exposure = np.where(day.open, session_factor * booking_factor, 0.0)
         new = np.where(day.open, day.new, 0.0)
         self.new = self.new * _DECAY[:, None] + new
-        self.exposed = self.exposed * _DECAY[:, None] + exposure
+        self.exposed = self.exposed * _DECAY[HALF_LIFE_OF][:, None] + exposure * season**_LEVEL
         # a rate is never without evidence: what fades away altogether is held at its last value
-        thin = self.exposed < _THIN
+        thin = self.exposed[:_HALVES] < _THIN
         self.new[thin] *= 2.0
-        self.exposed[thin] *= 2.0
+        self.exposed[thin[HALF_LIFE_OF]] *= 2.0
         self.session_day *= _WEEKDAY_DECAY
         self.booking_day *= _WEEKDAY_DECAY
         shown = day.open.astype(np.float64)
@@ -192,8 +209,8 @@ class Curve:
         """What is expected from the morning of a day (its ``weekday``) on; ``season``: its index by day ahead."""
         hazard, missed = self.hazards(prior), self.misses(prior)
         keep = np.cumprod(1 - hazard, axis=1) * (1 - missed)[:, None]
-        of_season = season**_SEASON
-        kept_new = (self.new / self.exposed * keep)[HALF_LIFE_OF] / of_season
+        of_season = season**_SEASONAL
+        kept_new = self.new[HALF_LIFE_OF] / self.exposed * keep[HALF_LIFE_OF] / season**_CHANGE
         by_session, by_booking = self._factors(prior)
         # rows: the day h ahead; columns: days to go i ≤ h at which it is booked, on a day h − i ahead
         ahead, to_go = _TO_GO[:, None], _TO_GO[None, :]

@@ -7,7 +7,9 @@ before is not counted twice). No single one is best on every book. Each is score
 squared error taken relative to the variance that as many independent bookings and losses would have. Its weight is the
 inverse of the mean of that (decayed) to the power ``SHARPNESS``. Combinations of forecasts by inverse past loss: Bates
 & Granger 1969 (Operational Research Quarterly 20); a power: Aiolfi & Timmermann 2006 (J. Econometrics 135). An expert
-that has nothing of its own to say yet (no season known, no level) has no weight: slow opinion would count double.
+that has nothing of its own to say yet (no season known, no level) has no weight: slow opinion would count double. Those
+of one half-life err alike, so each of k of them weighs 1/√k: by how many variants of a memory there are it shall win
+little.
 
 The spread of a total over a lead is φ × (expected new + expected lost), a quasi-Poisson variance, with φ of each lead
 from the mix's own standardised errors, decayed, each error held to ``LARGEST_ERROR`` standard deviations so that one
@@ -26,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from planner.forecast.outlook import Floats
-from planner.learning.curve import BAND_OF, BANDS, HALF_LIFE_OF, RATES, Paths, Rate
+from planner.learning.curve import BAND_OF, BANDS, HALF_LIFE_OF, RATES, Paths, Rate, Season
 from planner.learning.packed import pack, rounded, unpack
 from planner.messages import HORIZON_DAYS
 
@@ -57,8 +59,8 @@ LEVELS: Final = {56.0: 2, 180.0: 3}
 CORRECTIONS: Final = 4
 EXPERTS: Final = (
     *(Expert(number) for number in range(len(RATES))),
-    Expert(RATES.index(Rate(180.0, 0.0)), STRENGTH),
-    *(Expert(RATES.index(Rate(days, 0.0)), number) for days, number in LEVELS.items()),
+    Expert(RATES.index(Rate(180.0)), STRENGTH),
+    *(Expert(RATES.index(Rate(days)), number) for days, number in LEVELS.items()),
 )
 STRENGTH_PRIOR_SESSIONS: Final = 20.0
 STRENGTH_HALF_WIDTH_DAYS: Final = 3
@@ -68,7 +70,8 @@ LEAST_TO_COME: Final = 0.02
 """Of what a rate expects, where the level is booked already; and one in so many at most."""
 _RATE: Final = np.array([expert.rate for expert in EXPERTS])
 _HALF_LIFE: Final = HALF_LIFE_OF[_RATE]
-_POWER: Final = np.array([RATES[expert.rate].season for expert in EXPERTS])
+_SAME_HALF_LIFE: Final = (_HALF_LIFE[:, None] == _HALF_LIFE[None, :]).astype(np.float64)
+_SEASONAL: Final = np.array([RATES[expert.rate].season != Season.NONE for expert in EXPERTS])
 _CORRECTION: Final = np.array([expert.correction for expert in EXPERTS])
 _AHEAD: Final = np.arange(HORIZON_DAYS)
 _LEADS: Final = np.array(LEADS_DAYS)
@@ -91,7 +94,7 @@ def corrections(paths: Paths, on_book: Floats, usual: Floats, levels: Mapping[fl
     # a strong book says nothing of those who book in the last days
     factors[STRENGTH, 1:] = _strength(on_book, usual)
     for half_life_days, level in levels.items():
-        rate = RATES.index(Rate(half_life_days, 0.0))
+        rate = RATES.index(Rate(half_life_days))
         expected = paths.later[rate].sum(axis=0) + paths.today[rate]
         rest = level - on_book * paths.keep[HALF_LIFE_OF[rate]]
         ratio = np.divide(rest, expected, out=np.ones_like(rest), where=expected > _LEAST_ERROR)
@@ -163,13 +166,14 @@ class Mix:
         usual = np.median(self.loss, axis=1, keepdims=True) / np.maximum(number, _LEAST_ERROR)
         mean = (self.loss + prior * usual) / (number + prior)
         weights = np.where(able, np.maximum(mean, _LEAST_ERROR) ** -SHARPNESS, 0.0)
+        weights /= np.sqrt(np.maximum(_SAME_HALF_LIFE @ able.astype(np.float64), 1.0))
         weights /= weights.sum(axis=1, keepdims=True)
         return np.stack([np.interp(_LOG_DAYS, _LOG_LEADS, column) for column in weights.T], axis=1)
 
     def path(self, paths: Paths, factors: Floats, season: Floats) -> Path:
         """The experts' paths mixed; ``factors``: as of ``corrections``; ``season``: its index by day ahead."""
         corrected = np.any(factors != 1.0, axis=(1, 2))
-        able = corrected[_CORRECTION] | ((_CORRECTION == 0) & ((_POWER == 0) | bool(np.any(season != 1.0))))
+        able = corrected[_CORRECTION] | ((_CORRECTION == 0) & (~_SEASONAL | bool(np.any(season != 1.0))))
         weights = self.weights(able).T
         by_expert = factors[_CORRECTION]
         return Path(

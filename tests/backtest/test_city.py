@@ -26,9 +26,9 @@ MEASURED_BEFORE = {
 }
 WANTED = (0.0083, 0.0071, 0.0059, 0.0053, 0.0066)
 WORSE_THAN_BEST_PICKUP_MOST = 1.03
-COVERAGE_TOLERANCE = {1: 0.03, 3: 0.03, 7: 0.03, 14: 0.075, 28: 0.05}
+COVERAGE_TOLERANCE = {1: 0.03, 3: 0.03, 7: 0.03, 14: 0.065, 28: 0.05}
 """Wanted is .03 at every lead. 205 daily origins are but 15 totals of 14 days and 7 of 28 that do not overlap: there
-the quantiles cover too much (.97 for .9 at 14 days), which this holds them to."""
+the quantiles cover too much (.96 for .9 at 14 days), which this holds them to."""
 
 
 @pytest.fixture(scope="module")

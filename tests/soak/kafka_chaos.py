@@ -11,7 +11,8 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
@@ -118,23 +119,24 @@ class Chaos:
         Raises:
             NotInSync: the replicas do not come into sync after a broker's fault.
         """
+        for fault in faults:
+            await asyncio.sleep(fault.pause_s)
+            if fault.kind in WORKER_KINDS:
+                await self._worker_fault(fault)
+            else:
+                await self._broker_fault(fault)
+        await asyncio.gather(*self._healing)
+        if self._broker is not None:
+            await self._broker
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Meanwhile whatever ends by itself is started again."""
         watching = asyncio.create_task(self._watch())
         try:
-            for fault in faults:
-                await asyncio.sleep(fault.pause_s)
-                if watching.done():
-                    break
-                if fault.kind in WORKER_KINDS:
-                    await self._worker_fault(fault)
-                else:
-                    await self._broker_fault(fault)
-            await asyncio.gather(*self._healing)
-            if self._broker is not None:
-                await self._broker
+            yield
         finally:
             watching.cancel()
-        if watching.done() and not watching.cancelled():
-            watching.result()
 
     # --- workers ------------------------------------------------------------------------------------------
 
@@ -179,9 +181,8 @@ class Chaos:
                 status = worker.process.returncode
                 self.unplanned.append(UnplannedEnd(self._now_s(), number, status, worker.said()[-2000:]))
                 self.say(f"worker {number} ended by itself with {status}: {_last_error(worker.said())}")
-                if len(self.unplanned) > UNPLANNED_ENDS_MAX:
-                    raise RuntimeError(f"workers ended by themselves {len(self.unplanned)} times")
-                worker.start(ready=False)
+                if len(self.unplanned) < UNPLANNED_ENDS_MAX:
+                    worker.start(ready=False)
 
     # --- brokers ------------------------------------------------------------------------------------------
 

@@ -24,8 +24,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from config.settings import Settings
 from planner.step import Message
 from streams.log import LogClient, LogError, open_client
+from streams.verify.run import Verification
 from tests.kafka_broker import KafkaCluster
 from tests.soak import kafka_load
 from tests.soak.kafka_chaos import Chaos, Fault, NotInSync, in_sync, schedule
@@ -36,7 +38,7 @@ from tests.soak.kafka_report import Report, recoveries, show
 from tests.worker import Worker
 
 PREFIX: Final = "soak."
-SESSION_S: Final = 4.0
+SESSION_S: Final = 6.0
 BURST_MOST: Final = 1_500
 SETTLE_S_MAX: Final = 300.0
 """Without any record being applied. A log that stands still for so long hangs."""
@@ -96,13 +98,17 @@ class Run:
                 worker.start(ready=False)
             self.say(f"{plan.workers} workers started")
             async with open_client(cluster.url, PREFIX) as client:
-                await self._storm(cluster, workers, client)
                 tables = Tables()
-                await self._settle(client, tables, workers)
+                chaos = Chaos(cluster, workers, plan.brokers, self.say)
+                async with chaos.watching():
+                    await self._storm(chaos, client)
+                    await self._settle(client, tables, workers)
+                self.report.take_ends(chaos.unplanned)
                 for number, worker in enumerate(workers):
                     if (status := await asyncio.to_thread(worker.end)) != 0:
                         self.report.wrong["unclean stop"].append(f"worker {number} ended with {status}")
                 self.say("workers stopped")
+                await self._verify(client)
                 return await take_snapshot(client, plan.seed, tables)
         finally:
             for worker in workers:
@@ -118,15 +124,14 @@ class Run:
             PLANNER_REQUEST_TIMEOUT_S="10",
         )  # fmt: skip
 
-    async def _storm(self, cluster: KafkaCluster, workers: list[Worker], client: LogClient) -> None:
+    async def _storm(self, chaos: Chaos, client: LogClient) -> None:
         faults = self.plan.faults()
-        chaos = Chaos(cluster, workers, self.plan.brokers, self.say)
-        readers = Readers(cluster.url, PREFIX, self.directory, self.plan.seed)
+        readers = Readers(chaos.cluster.url, PREFIX, self.directory, self.plan.seed)
         reading = asyncio.create_task(readers.read()) if self.plan.readers else None
         publishing = asyncio.create_task(self._publish(client, sum(f.pause_s for f in faults)))
         try:
             await chaos.follow(faults)
-            await in_sync(cluster, self.plan.brokers)
+            await in_sync(chaos.cluster, self.plan.brokers)
             self.say(f"{len(chaos.done)} faults done, everything runs")
             await publishing
         except NotInSync as late:
@@ -138,7 +143,6 @@ class Run:
                 await reading
         self.report.faults = chaos.done
         self.report.skipped = chaos.skipped
-        self.report.unplanned = chaos.unplanned
         self.report.reads = readers.done
         self.report.wrong["readers"] += readers.failures()
 
@@ -167,6 +171,16 @@ class Run:
                 await asyncio.sleep(0.5)
             else:
                 return
+
+    async def _verify(self, client: LogClient) -> None:
+        """``planner verify``: everything to the byte, in the chunks and the order that the journal tells."""
+        told = await Verification(client, Settings(topic_prefix=PREFIX, clock="event")).verify()
+        if told.difference is not None:
+            self.report.wrong["planner verify"].append(str(told.difference))
+        for what in (told.since, told.in_motion, told.removed):
+            self.report.wrong["planner verify was not complete"] += [f"{name}: {why}" for name, why in what.items()]
+        self.report.verified = sum(table["entries"] for table in told.tables.values())
+        self.say(f"planner verify has compared {self.report.verified:,} entries: {told.difference or 'no difference'}")
 
     async def _settle(self, client: LogClient, tables: Tables, workers: list[Worker]) -> None:
         """Wait until everything is applied.

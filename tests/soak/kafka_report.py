@@ -35,8 +35,19 @@ class Report:
     recoveries_s: dict[str, list[float]] = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)
     wrong: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    verified: int = 0
+    """Table entries that ``planner verify`` compared."""
     run_s: float = 0.0
     total_s: float = 0.0
+
+    def take_ends(self, ends: list[UnplannedEnd]) -> None:
+        """Workers that ended by themselves: none should, whatever happens to its brokers."""
+        self.unplanned = ends
+        for end in ends:
+            last = (end.said.splitlines() or [""])[-1][:300]
+            self.wrong["a worker ended by itself"].append(
+                f"worker {end.worker}, {end.at_s:.1f} s, {end.status}: {last}"
+            )
 
     def take(self, findings: Findings) -> None:
         """What the comparison found."""
@@ -88,15 +99,13 @@ def show(report: Report) -> None:
         print("faults done:      " + _counts(Counter(fault.kind for fault in report.faults)))
     if report.skipped:
         print("not done:         " + _counts(report.skipped) + " (nothing left to meet)")
-    print(f"workers that ended by themselves and were started again: {len(report.unplanned)}")
-    for end in report.unplanned[:SHOWN]:
-        print(f"    worker {end.worker} after {end.at_s:.1f} s with {end.status}: {end.said.splitlines()[-1][:300]}")
     if report.published:
         print("published:        " + _counts(report.published) + f"; {report.sent_again} sent again")
     print(f"events:           {findings.events:,}")
     print("outcomes:         " + _counts(findings.statuses))
     print("repeats:          " + (_counts(findings.repeats) or "none"))
     print("compared:         " + _counts(findings.compared))
+    print(f"planner verify:   {report.verified:,} entries")
     for kind, seconds in sorted(report.recoveries_s.items()):
         print(f"until all had its outcome after {kind} alone: median {median(seconds):.1f} s, "
               f"longest {max(seconds):.1f} s, of {len(seconds)}")  # fmt: skip

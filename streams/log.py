@@ -7,7 +7,7 @@ it off the records it returns. So the prefix is known in one place.
 from __future__ import annotations
 
 import struct
-from collections.abc import AsyncIterator, Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -175,7 +175,7 @@ class LogClient(Protocol):
         follow: bool = False,
         partitions: Collection[int] | None = None,
         records_max: int = 5_000,
-    ) -> AsyncIterator[list[Record]]:
+    ) -> AsyncGenerator[list[Record], None]:
         """As ``read``, as many records at a time as are there; each chunk is of one partition and not empty."""
 
     async def latest(self, topic: str, partition: int | None = None, key_prefix: bytes = b"") -> dict[bytes, Record]:
@@ -183,6 +183,9 @@ class LogClient(Protocol):
 
         A key that lives in several partitions is given by its newest record there.
         """
+
+    async def first_offsets(self, topic: str) -> dict[int, int]:
+        """The offset from which on everything is kept, by partition."""
 
     async def end_offsets(self, topic: str) -> dict[int, int]:
         """The offset the next record gets, by partition."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +56,10 @@ class EmbeddedClient:
         """See LogClient. All of them become durable together."""
         return await self._write(lambda database: database.append(messages, self.prefix))
 
+    async def first_offsets(self, topic: str) -> dict[int, int]:
+        """See LogClient."""
+        return self._reader().first_offsets(self.prefix + topic)
+
     async def end_offsets(self, topic: str) -> dict[int, int]:
         """See LogClient."""
         return self._reader().end_offsets(self.prefix + topic)
@@ -90,7 +94,7 @@ class EmbeddedClient:
         follow: bool = False,
         partitions: Collection[int] | None = None,
         records_max: int = 5_000,
-    ) -> AsyncIterator[list[Record]]:
+    ) -> AsyncGenerator[list[Record], None]:
         """See LogClient."""
         database, name = self._reader(), self.prefix + topic
         ends = chosen(topic, database.end_offsets(name), partitions)

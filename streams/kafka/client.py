@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from random import randrange
@@ -215,6 +215,10 @@ class KafkaClient:
         future: asyncio.Future[Any] = await producer.send_batch(batch, target.topic, partition=target.partition)
         return future
 
+    async def first_offsets(self, topic: str) -> dict[int, int]:
+        """See LogClient."""
+        return await self._offsets(topic, "beginning_offsets")
+
     async def end_offsets(self, topic: str) -> dict[int, int]:
         """See LogClient."""
         return await self._offsets(topic, "end_offsets")
@@ -256,7 +260,7 @@ class KafkaClient:
         follow: bool = False,
         partitions: Collection[int] | None = None,
         records_max: int = 5_000,
-    ) -> AsyncIterator[list[Record]]:
+    ) -> AsyncGenerator[list[Record], None]:
         """See LogClient. With ``follow``, an outage of the brokers is waited out."""
         ends = chosen(topic, await self._offsets(topic, "end_offsets"), partitions)
         oldest = await self._offsets(topic, "beginning_offsets")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
+from contextlib import aclosing
 from typing import Final
 
 from planner.catalogue.model import Bundle
@@ -101,8 +102,8 @@ class InputReader:
         self._partition = partition
         self._compacted = compacted
         self._records: deque[Record] = deque()
-        self._chunks: AsyncIterator[list[Record]] | None = None
         self._next = -1
+        self._read_to = 0
 
     async def take(self, start: int, end: int) -> list[Record]:
         """The records from ``start`` to before ``end``.
@@ -112,8 +113,7 @@ class InputReader:
         """
         if self._next != start:
             self._records.clear()
-            self._chunks = None
-            self._next = start
+            self._next = self._read_to = start
         taken: list[Record] = []
         while self._next < end:
             if not self._records and not await self._more():
@@ -125,21 +125,22 @@ class InputReader:
             taken.append(record)
             self._next = record.offset + 1
         if not self._compacted and (taken[0].offset if taken else end) != start:
-            first = taken[0].offset if taken else end
-            raise Gone(f"{self._topic}/{self._partition}: offsets {start} to {first - 1} are no longer on the log")
+            # there may be natural holes (markers of transactions), or they were removed
+            first = (await self._client.first_offsets(self._topic))[self._partition]
+            if first > start:
+                raise Gone(f"{self._topic}/{self._partition}: offsets {start} to {first - 1} are no longer on the log")
         self._next = end
         return taken
 
     async def _more(self) -> bool:
-        """Read another chunk; at the end as it was, look whether there is more by now."""
-        for _ in range(2):
-            if self._chunks is None:
-                start = {self._partition: self._next}
-                self._chunks = self._client.read_chunks(self._topic, start, partitions=[self._partition])
-            async for chunk in self._chunks:
+        """Read another chunk, if there is one by now."""
+        start = {self._partition: self._read_to}
+        # closed at once: on Kafka each that is open is a consumer
+        async with aclosing(self._client.read_chunks(self._topic, start, partitions=[self._partition])) as chunks:
+            async for chunk in chunks:
                 self._records.extend(chunk)
+                self._read_to = chunk[-1].offset + 1
                 return True
-            self._chunks = None
         return False
 
 

@@ -56,8 +56,6 @@ class Settings(BaseSettings):
     """Most records that a step folds at once."""
     chunk_max_bytes: Annotated[int, Field(ge=1024, le=16_777_216)] = 4_194_304
     """Most bytes of one partition that one fetch brings (a larger single record still comes, alone)."""
-    write_max_bytes: Annotated[int, Field(ge=16_384, le=16_777_216)] = 8_388_608
-    """Most bytes of one atomic batch of table entries on Kafka; a larger page is split."""
     durability: Literal["full", "normal"] = "full"
     """Embedded log: ``full`` survives a power cut to the last record, ``normal`` survives a killed process only."""
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from planner.events.control import ClockTicked
 from planner.step import Message
+from streams.delivery.outlet import Fenced
 
 
 def ticks(now: datetime, partitions: int) -> list[Message]:
@@ -39,7 +40,10 @@ async def tick_by_the_wall(
     while True:
         is_elected = elected()
         if is_elected and (not was_elected or slept_s >= interval_s):
-            await publish(ticks(now(), partitions))
+            try:
+                await publish(ticks(now(), partitions))
+            except Fenced:
+                is_elected = False  # another worker was, meanwhile
             slept_s = 0.0
         was_elected = is_elected
         pause_s = min(1.0, interval_s)

@@ -131,8 +131,8 @@ class Engine:
             async with asyncio.timeout(timeout_s):
                 for slot in list(self._slots.values()):
                     async with slot.lock:
-                        while due := slot.step.due():
-                            await self._publish(due)
+                        while not slot.dropped and (due := slot.step.due()):
+                            await self._publish(slot, due)
         except TimeoutError:
             log.warning("partitions_left_in_flight", agent=self.agent, waited_seconds=timeout_s)
         self.drop()
@@ -185,10 +185,15 @@ class Engine:
             try:
                 return await self._apply(slot, chunk)
             except Fenced:
-                log.warning("partition_gone", agent=self.agent, topic=chunk.topic, partition=chunk.partition)
-                slot.dropped = True
-                self._slots.pop(slot.partition, None)
+                self._lose(slot)
                 return False
+
+    def _lose(self, slot: _Slot) -> None:
+        """The partition went to another: what is in memory is void."""
+        log.warning("partition_gone", agent=self.agent, partition=slot.partition)
+        slot.dropped = True
+        if self._slots.get(slot.partition) is slot:
+            del self._slots[slot.partition]
 
     async def _apply(self, slot: _Slot, chunk: Chunk) -> bool:
         topic = self._short(chunk.topic)
@@ -316,13 +321,21 @@ class Engine:
                     due = [] if slot.dropped else slot.step.due()
                 if due:
                     self._touched.set()  # a step may have let only some through
-                    await self._publish(due)
+                    await self._publish(slot, due)
             took_s = time.perf_counter() - began
             await asyncio.sleep(max(self._forecast_interval_s - took_s, took_s))
 
-    async def _publish(self, messages: list[Message]) -> None:
-        if messages:
-            await persist(lambda: self._outlet.publish(messages), self._outlet.faults, self._retry_limit_s, self.agent)
+    async def _publish(self, slot: _Slot, messages: list[Message]) -> None:
+        try:
+            await persist(
+                lambda: self._outlet.publish(self.agent, slot.partition, messages),
+                self._outlet.faults,
+                self._retry_limit_s,
+                self.agent,
+            )
+        except Fenced:
+            self._lose(slot)
+        else:
             self._count(messages)
 
     def _count(self, messages: Iterable[Message]) -> None:

@@ -58,4 +58,16 @@ skipped = Counter(
 )
 bugs = Counter("planner_bugs", "Faults of our own that stopped the worker", ["agent", "topic"], registry=REGISTRY)
 retries = Counter("planner_retries", "Attempts repeated because the log did not answer", ["agent"], registry=REGISTRY)
+changelog_records = Counter(
+    "planner_changelog_records",
+    "Records read from a table's changelog: recovery, standby",
+    ["table"],
+    registry=REGISTRY,
+)
+void_transactions = Counter(
+    "planner_void_transactions",
+    "Transactions on Kafka that another worker's start, or a fault, made void; the partition was restored anew",
+    ["agent"],
+    registry=REGISTRY,
+)
 ready = Gauge("planner_ready", "1 when every assigned partition is restored", registry=REGISTRY)

@@ -1,4 +1,4 @@
-"""Another attempt, with growing pauses and an end."""
+"""Another attempt, with growing pauses and an end; patience with an end."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import TypeVar
 import structlog
 
 from streams import metrics
+from streams.log import LogUnavailable
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 PAUSE_S_MIN = 0.05
 PAUSE_S_MAX = 5.0
+PATIENCE_S_MIN = 2.0
 
 
 async def persist(
@@ -40,3 +42,29 @@ async def persist(
             log.warning("trying_again", agent=agent, error=repr(fault), pause_seconds=pause_s)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, PAUSE_S_MAX)
+
+
+async def patiently(working: Awaitable[T], limit_s: float, agent: str, what: str) -> T:
+    """Wait for what makes its own attempts, and say ever more rarely that it takes long.
+
+    Raises:
+        LogUnavailable: it took longer than ``limit_s`` seconds, and was cancelled.
+    """
+    began = time.monotonic()
+    patience_s = PATIENCE_S_MIN
+    task = asyncio.ensure_future(working)
+    try:
+        while True:
+            left_s = began + limit_s - time.monotonic()
+            done, _ = await asyncio.wait({task}, timeout=min(patience_s, max(left_s, 0.0)))
+            if done:
+                return task.result()
+            waited_s = round(time.monotonic() - began, 1)
+            if waited_s >= limit_s:
+                log.error("log_does_not_answer", agent=agent, what=what, waited_seconds=waited_s)
+                raise LogUnavailable(f"{what}: the log has not confirmed it within {limit_s:g} s")
+            metrics.retries.labels(agent).inc()
+            log.warning("waiting_for_the_log", agent=agent, what=what, waited_seconds=waited_s)
+            patience_s *= 2
+    finally:
+        task.cancel()

@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 import structlog
@@ -22,6 +23,7 @@ from config.settings import Settings
 from planner.catalogue.model import Bundle
 from planner.step import Message
 from planner.topics import CATALOGUE_KEY
+from streams import names
 from streams.app import build_app
 from streams.clock import tick_by_the_wall
 from streams.delivery.assembly import PlannerApp
@@ -248,7 +250,7 @@ async def _start(app: PlannerApp) -> None:
 async def _tell_time(settings: Settings, app: PlannerApp) -> None:
     first = TP(settings.topic_prefix + "clock", 0)
     await tick_by_the_wall(
-        app.outlet.publish,
+        partial(app.outlet.publish, names.PLAN, first.partition),
         lambda: not app.rebalancing and first in app.consumer.assignment(),
         partitions=settings.partitions,
         interval_s=settings.clock_interval_s,

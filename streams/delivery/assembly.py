@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, cast
 
 import faust
@@ -51,8 +52,9 @@ class PlannerApp(faust.App):  # type: ignore[misc]
 
     async def on_stop(self) -> None:
         """Finish chunks in flight and publish what is due, then stop the rest."""
-        for engine in self.engines.values():
+        for name, engine in self.engines.items():
             await engine.release(self.settings.shutdown_timeout_s / 2)
+            await self.outlet.own(name, set())
         await super().on_stop()
 
     async def on_shutdown(self) -> None:
@@ -123,6 +125,7 @@ def assemble(settings: Settings, steps: Mapping[str, StepMaker]) -> PlannerApp:
             forecast_interval_s=settings.forecast_interval_ms / 1000,
             retry_limit_s=settings.retry_limit_s,
         )
+        table.take_over = partial(outlet.own, name)
         table.on_restorable.append(engine.restore)
         app.engines[name] = engine
         inputs = [settings.topic_prefix + topic for topic in names.INPUTS[name]]
@@ -189,11 +192,6 @@ def _configuration(settings: Settings, parts: LogParts) -> dict[str, Any]:
         "broker_heartbeat_interval": settings.session_timeout_s / 5,
         "broker_rebalance_timeout": settings.rebalance_timeout_s,
         "broker_request_timeout": settings.request_timeout_s,
-        "producer_request_timeout": settings.request_timeout_s,
-        "producer_acks": -1,
-        # an upper bound; messages are sent in smaller batches, and table entries in one batch of up to this
-        "producer_max_batch_size": settings.write_max_bytes + 1_048_576,
-        "producer_max_request_size": 17_825_792,
         # topics are created by the worker before the app starts, with their settings
         "topic_allow_declare": False,
         "topic_disable_leader": True,

@@ -15,7 +15,7 @@ class Fenced(Exception):  # noqa: N818 - named after what happened
 
 @dataclass(slots=True)
 class Page:
-    """What one page of a chunk makes durable: messages first, then entries in one atomic batch."""
+    """What one page of a chunk makes durable: messages, entries and applied offset, all of it or nothing."""
 
     agent: str
     changelog: str
@@ -27,22 +27,31 @@ class Page:
     """Input topic (full name) → offset of the next record; what the consumer group commits. Empty but for the last."""
     still_ours: Callable[[], bool] = lambda: True
     """Asked right before anything is written."""
-    published: bool = False
-    """Set once the messages are durable, so that a second attempt does not publish them again."""
 
 
 class Outlet(Protocol):
-    """Makes pages durable. Both calls return when everything is."""
+    """Makes pages durable. The calls return when everything is."""
 
     faults: tuple[type[Exception], ...]
-    """Faults of infrastructure, which may pass: worth another attempt."""
+    """Faults of infrastructure, which may pass and left nothing behind: worth another attempt."""
+
+    async def own(self, agent: str, partitions: set[int]) -> None:
+        """Own exactly these partitions of an agent. Whoever had them can write nothing more once this returns.
+
+        Called before their tables are restored.
+        """
 
     async def deliver(self, page: Page) -> None:
-        """Messages, then entries and applied offset in one atomic batch, then the local store.
+        """Messages, entries and applied offset in one transaction, then the local store.
+
+        Raises:
+            Fenced: the partition is no longer ours. Nothing is written, or it cannot be known whether it was: what is
+                in memory is void, and the table has to be restored.
+        """
+
+    async def publish(self, agent: str, partition: int, messages: Sequence[Message]) -> None:
+        """Messages that belong to no chunk (forecasts, the clock), in the name of a partition.
 
         Raises:
             Fenced: the partition is no longer ours.
         """
-
-    async def publish(self, messages: Sequence[Message]) -> None:
-        """Messages that belong to no chunk: forecasts, the clock."""

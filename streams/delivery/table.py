@@ -7,7 +7,7 @@ per key (one changelog message for each ``table[key] = value``, in no relation t
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from faust.stores.base import Store
@@ -61,11 +61,21 @@ class ChunkTable(Table):  # type: ignore[misc]
         self._make_store = make_store
         self.on_restorable: list[Callable[[set[int]], None]] = []
         """Called with the active partitions when their entries are complete."""
+        self.take_over: Callable[[set[int]], Awaitable[None]]
+        """Called with the active partitions before their entries are recovered; set by the app."""
         # one chunk at a time is applied; 1 itself would make Faust read active changelogs for ever
         super().__init__(app, recovery_buffer_size=2, standby_buffer_size=1, **kwargs)
 
     def _new_store(self) -> ChunkStore:
         return self._make_store(self)
+
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        """Fence whoever had the active partitions, before it is asked how far their changelogs go."""
+        topics = self.changelog_topic.topics
+        await self.take_over({tp.partition for tp in self.app.assignor.assigned_actives() if tp.topic in topics})
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """Entries of the active partitions are complete."""

@@ -297,6 +297,9 @@ class EmbeddedOutlet:
         self._prefix = prefix
         self._group = group
 
+    async def own(self, agent: str, partitions: set[int]) -> None:
+        """See Outlet. There is one worker, which holds the file's lock."""
+
     async def deliver(self, page: Page) -> None:
         """See Outlet."""
         if not page.still_ours():
@@ -314,6 +317,6 @@ class EmbeddedOutlet:
 
         await self._log.write(work)
 
-    async def publish(self, messages: Sequence[Message]) -> None:
+    async def publish(self, agent: str, partition: int, messages: Sequence[Message]) -> None:
         """See Outlet."""
         await self._log.write(lambda database: cast(Any, database.append(messages, self._prefix)))

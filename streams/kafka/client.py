@@ -17,7 +17,7 @@ from aiokafka.structs import ConsumerRecord
 
 from planner.step import Message, Record
 from streams.kafka import topics as kafka_topics
-from streams.kafka.connection import Guard, parameters, reach
+from streams.kafka.connection import Guard, abandon, parameters, reach
 from streams.kafka.topics import BATCH_OVERHEAD_BYTES
 from streams.log import (
     LogError,
@@ -334,28 +334,9 @@ class KafkaClient:
             return self._producer
 
     async def _drop_producer(self) -> None:
-        """Give up what is not acknowledged. An idempotent producer would go on trying for ever, and its ``stop`` would
-        wait for it; so its connections are cut, its task ended, and what it still holds is forgotten.
-        """
         producer, self._producer = self._producer, None
-        if producer is None:
-            return
-        producer._closed = True
-        sending = producer._sender.sender_task
-        sending.cancel()
-        await producer.client.close()
-        while not sending.done():
-            # Its requests have failed and wait for news of the cluster, which nobody fetches any more.
-            news = producer.client._md_update_fut
-            if news is not None and not news.done():
-                news.set_result(False)
-            await asyncio.wait([sending], timeout=0.05)
-        accumulator = producer._message_accumulator
-        for batch in [
-            *accumulator._pending_batches,
-            *(batch for queue in accumulator._batches.values() for batch in queue),
-        ]:
-            batch.future.cancel()
+        if producer is not None:
+            await abandon(producer)
 
     async def _ask(self) -> AIOKafkaConsumer:
         async with self._opening:
@@ -368,6 +349,7 @@ class KafkaClient:
         return AIOKafkaConsumer(
             **self._parameters,
             group_id=None,
+            isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="earliest",  # records that went while we read: go on with the next that is kept
             fetch_max_wait_ms=_FETCH_WAIT_MS,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
-from aiokafka import errors
+from aiokafka import AIOKafkaProducer, errors
 from aiokafka.conn import create_conn
 
 from streams.log import LogError, LogUnavailable, Security, UnknownTopic
@@ -122,3 +122,28 @@ class Guard:
 
 def _named(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+async def abandon(producer: AIOKafkaProducer) -> None:
+    """Give up what a producer has not confirmed. One that is idempotent would go on trying for ever, and its ``stop``
+    would wait for it; so its connections are cut, its task ended, and whoever waits is told ProducerClosed.
+    """
+    producer._closed = True
+    sending = producer._sender.sender_task
+    await producer.client.close()
+    while sending is not None and not sending.done():
+        # again and again: it waits for tasks of its own, some of which look for a coordinator for ever
+        sending.cancel()
+        # its requests have failed and wait for news of the cluster, which nobody fetches any more
+        news = producer.client._md_update_fut
+        if news is not None and not news.done():
+            news.set_result(False)
+        await asyncio.wait([sending], timeout=0.05)
+    accumulator, transactions = producer._message_accumulator, producer._txn_manager
+    waiting = [batch.future for batch in accumulator._pending_batches]
+    waiting += [batch.future for queue in accumulator._batches.values() for batch in queue]
+    waiting += [transactions._pid_waiter, transactions._transaction_waiter] if transactions is not None else []
+    for future in waiting:
+        if future is not None and not future.done():
+            future.set_exception(errors.ProducerClosed())
+            future.exception()

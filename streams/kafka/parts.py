@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import ssl
-import time
 from typing import Any, cast
 
 from faust import SASLCredentials, SSLCredentials
 from yarl import URL
 
 from config.settings import Settings
+from streams import names
 from streams.delivery.logs import LogParts
 from streams.delivery.outlet import Outlet
 from streams.delivery.table import ChunkStore, ChunkTable
+from streams.kafka.connection import parameters
+from streams.kafka.outlet import KafkaOutlet
 from streams.kafka.store import RocksStore
-from streams.kafka.transport import KafkaOutlet, KafkaTransport
+from streams.kafka.transport import KafkaTransport
 from streams.log import bootstrap_servers
+from streams.topics import security_of
 
 
 class KafkaParts(LogParts):
@@ -48,13 +51,21 @@ class KafkaParts(LogParts):
         return RocksStore(table, self.settings.data_dir / "tables")
 
     def outlet(self, app: Any) -> Outlet:
-        """Batches on Kafka."""
+        """Transactions on Kafka."""
+
+        def rejoin() -> None:
+            app.consumer.rejoin()
+
+        settings = self.settings
+        request_timeout_ms = int(settings.request_timeout_s * 1000)
         return KafkaOutlet(
-            lambda: app.producer,
             lambda agent: cast(RocksStore, self.tables[agent].data),
-            prefix=self.settings.topic_prefix,
-            write_max_bytes=self.settings.write_max_bytes,
-            lease_s=lambda: app.consumer.heard_at_s + self.settings.session_timeout_s - time.monotonic(),
+            prefix=settings.topic_prefix,
+            group=names.group_id(settings.topic_prefix),
+            parameters=parameters(security_of(settings))
+            | {"bootstrap_servers": bootstrap_servers(settings.broker_url), "request_timeout_ms": request_timeout_ms},
+            retry_limit_s=settings.retry_limit_s,
+            rejoin=rejoin,
         )
 
     def close(self) -> None:

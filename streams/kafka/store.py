@@ -14,6 +14,7 @@ from typing import Any
 from faust.types import TP
 from rocksdict import AccessType, Options, Rdict, WriteBatch
 
+from streams import metrics
 from streams.delivery.chunk import Chunk
 from streams.delivery.table import ChangelogHole, ChunkStore
 
@@ -89,6 +90,7 @@ class RocksStore(ChunkStore):
                 self.app._crash(hole)
                 raise hole
             fresh = {r.key or b"": r.value for r in chunk.records if known is None or r.offset > known}
+            metrics.changelog_records.labels(self.table_name).inc(len(chunk.records))
             if known is None or chunk.last_offset > known:
                 self.write(chunk.partition, fresh, chunk.last_offset)
 

@@ -4,20 +4,25 @@
 each offset of each input was applied (``seen``), and how often each key came (``count``). Whoever reads the tables
 afterwards sees every loss and every repetition.
 
-``python -m tests.engine.counting`` takes its settings from the environment.
+``python -m tests.engine.counting [POINT NUMBER]`` takes its settings from the environment. On Kafka it can stop itself
+(SIGSTOP) at a point of its NUMBERth transaction, so that it is a zombie at the worst of instants: before it ``begin``s,
+before it ``send``s, before it ``commit``s, or before its ``store`` gets what was committed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 from config.settings import Settings
 from planner.step import Effects, Entries, Message, Record
 from planner.topics import composed_key
-from streams import names
+from streams import metrics, names
 from streams.delivery.assembly import PlannerApp, assemble
 
 BUG = b"bug"
@@ -84,12 +89,42 @@ def counting_app(settings: Settings, *, trace: bool = True) -> PlannerApp:
     )
 
 
+def stop_itself_at(point: str, number: int) -> None:
+    """SIGSTOP for the whole process, from within, when this point is reached so often."""
+    from aiokafka import AIOKafkaProducer  # noqa: PLC0415 - on the embedded log there is none
+
+    from streams.kafka.store import RocksStore  # noqa: PLC0415
+
+    holder, name = {
+        "begin": (AIOKafkaProducer, "begin_transaction"),
+        "send": (AIOKafkaProducer, "send_batch"),
+        "commit": (AIOKafkaProducer, "commit_transaction"),
+        "store": (RocksStore, "write"),
+    }[point]
+    reached = 0
+    act: Callable[..., Any] = getattr(holder, name)
+
+    def stopping(*arguments: Any, **named: Any) -> Any:
+        nonlocal reached
+        reached += 1
+        if reached == number:
+            print(f"stopping at {point}", flush=True)
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return act(*arguments, **named)
+
+    setattr(holder, name, stopping)
+
+
 async def work(settings: Settings) -> int:
     """Run until a signal or a crash; 0 after a clean stop."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     app = counting_app(settings)
+    for agent in app.engines:
+        table = app.tables[names.table_name(agent)]
+        table.take_over = partial(_tell_given, agent, table.take_over)
+        table.on_restorable.append(partial(_tell, "owns", agent))
     await app.start()
     print("started", flush=True)
     crashed = asyncio.ensure_future(app.wait_until_stopped())
@@ -104,5 +139,17 @@ async def work(settings: Settings) -> int:
     return 1 if failed is not None else 0
 
 
+async def _tell_given(agent: str, take_over: Callable[[set[int]], Awaitable[None]], partitions: set[int]) -> None:
+    _tell("is given", agent, partitions)
+    await take_over(partitions)
+
+
+def _tell(what: str, agent: str, partitions: set[int]) -> None:
+    read = metrics.changelog_records.labels(names.table_name(agent))._value.get()
+    print(f"{what} {agent} {sorted(partitions)} having read {read:.0f} changelog records", flush=True)
+
+
 if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        stop_itself_at(sys.argv[1], int(sys.argv[2]))
     sys.exit(asyncio.run(work(Settings())))

@@ -40,19 +40,21 @@ class MemoryOutlet:
         self.journal: list[Message] = []
         self.pages: list[Page] = []
         self.failures: list[Exception] = []
+        self.owned: set[int] = set()
 
     def entries(self, partition: int) -> DictEntries:
         return DictEntries(self.tables.setdefault(partition, {}))
 
+    async def own(self, agent: str, partitions: set[int]) -> None:
+        self.owned = partitions
+
     async def deliver(self, page: Page) -> None:
-        if not page.published:
-            self.messages += [message for message in page.messages if message.topic != "journal"]
-            self.journal += [message for message in page.messages if message.topic == "journal"]
-            page.published = True
         if self.failures:
             raise self.failures.pop(0)
         if not page.still_ours():
             raise Fenced
+        self.messages += [message for message in page.messages if message.topic != "journal"]
+        self.journal += [message for message in page.messages if message.topic == "journal"]
         self.pages.append(page)
         table = self.tables.setdefault(page.partition, {})
         for key, value in page.writes.items():
@@ -61,7 +63,9 @@ class MemoryOutlet:
             else:
                 table[key] = value
 
-    async def publish(self, messages: Sequence[Message]) -> None:
+    async def publish(self, agent: str, partition: int, messages: Sequence[Message]) -> None:
+        if self.failures:
+            raise self.failures.pop(0)
         self.messages += messages
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,14 +21,17 @@ from streams.topics import topic_specs
 
 SEEN = composed_key("seen", "")
 COUNT = composed_key("count", "")
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 """Longest wait for anything; no test passes or fails by how long it took."""
 
 
 class CountingWorker:
-    """``python -m tests.engine.counting`` over a log."""
+    """``python -m tests.engine.counting`` over a log, with its ``arguments``."""
 
-    def __init__(self, broker_url: str, prefix: str, directory: Path, **environment: str) -> None:
+    def __init__(
+        self, broker_url: str, prefix: str, directory: Path, arguments: tuple[str, ...] = (), **environment: str
+    ) -> None:
+        self._arguments = arguments
         self._environment = {
             "PLANNER_BROKER_URL": broker_url,
             "PLANNER_TOPIC_PREFIX": prefix,
@@ -47,7 +51,7 @@ class CountingWorker:
         self.log = self.log.with_name(f"worker-{self._starts}.log")
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.engine.counting"],
+                [sys.executable, "-m", "tests.engine.counting", *self._arguments],
                 env={**os.environ, **self._environment},
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -57,19 +61,34 @@ class CountingWorker:
         """Send a signal and wait for the end; returns the exit status. To stop cleanly, it must have started."""
         if self.process is None:
             raise RuntimeError("not started")
-        until = time.monotonic() + PATIENCE_S
-        while number == signal.SIGTERM and self.running and not self._has_started():
-            if time.monotonic() > until:
-                raise AssertionError(f"worker did not start: {self.log.read_text()[-3000:]}")
-            time.sleep(0.02)
+        if number == signal.SIGTERM and self.running:
+            self.wait_said("started\n")
         if self.process.poll() is None:
             self.process.send_signal(number)
         status = self.process.wait(PATIENCE_S)
         self.process = None
         return status
 
-    def _has_started(self) -> bool:
-        return self.log.read_text().count("started\n") > 0
+    def said(self) -> str:
+        """What it has written since its last start."""
+        return self.log.read_text(errors="replace")
+
+    def read_for(self, agent: str) -> int:
+        """Changelog records that it read to take over the partitions it now owns."""
+        told = re.findall(rf"(is given|owns) {agent} .* having read (\d+)", self.said())
+        (_, before), (what, after) = told[-2:]
+        assert what == "owns"
+        return int(after) - int(before)
+
+    def wait_said(self, words: str, times: int = 1) -> None:
+        """Wait until it has written these words (so often)."""
+        until = time.monotonic() + PATIENCE_S
+        while self.said().count(words) < times:
+            if not self.running:
+                raise AssertionError(f"worker ended before it said {words!r}: {self.said()[-3000:]}")
+            if time.monotonic() > until:
+                raise AssertionError(f"worker did not say {words!r}: {self.said()[-3000:]}")
+            time.sleep(0.02)
 
     @property
     def running(self) -> bool:
@@ -126,16 +145,16 @@ async def wait_applied(client: LogClient, agent: str, topic: str, at_least: int,
 
 
 async def check_every_offset(client: LogClient, agent: str, topic: str) -> None:
-    """Each offset of the input was applied exactly once, and the counts by key say the same."""
-    ends = await client.end_offsets(topic)
+    """Each record of the input was applied exactly once, and the counts by key say the same."""
+    offsets = await offsets_of(client, topic)
     entries = await table(client, agent)
-    for partition, end in ends.items():
+    for partition, present in offsets.items():
         times = {
             int(key.rsplit(b"\x1f", 1)[1]): int(value)
             for (at, key), value in entries.items()
             if at == partition and key.startswith(composed_key("seen", topic, ""))
         }
-        lost = sorted(set(range(end)) - set(times))
+        lost = sorted(present - set(times))
         assert not lost, f"{agent} lost {topic}/{partition}: {lost[:20]}"
         wrong = {offset: count for offset, count in times.items() if count != 1}
         assert not wrong, f"{agent} applied more than once {topic}/{partition}: {list(wrong.items())[:20]}"
@@ -143,4 +162,30 @@ async def check_every_offset(client: LogClient, agent: str, topic: str) -> None:
     for (_, key), value in entries.items():
         if key.startswith(COUNT):
             counted[key.removeprefix(COUNT)] += int(value)
-    assert counted.total() == sum(ends.values()), f"{agent} counted {counted.total()} of {sum(ends.values())}"
+    count = sum(len(present) for present in offsets.values())
+    assert counted.total() == count, f"{agent} counted {counted.total()} of {count}"
+
+
+async def offsets_of(client: LogClient, topic: str) -> dict[int, set[int]]:
+    """Offsets of the records of a topic by partition; on Kafka, markers of transactions lie between them."""
+    offsets: dict[int, set[int]] = {partition: set() for partition in range(await client.partitions(topic))}
+    async for chunk in client.read_chunks(topic):
+        offsets[chunk[0].partition] |= {record.offset for record in chunk}
+    return offsets
+
+
+async def wait_settled(client: LogClient, agent: str, topic: str, *workers: CountingWorker) -> None:
+    """Wait until the agent has applied its input to the end, as it is now."""
+    end = sum((await client.end_offsets(topic)).values())
+    await wait_applied(client, agent, topic, end, *workers)
+
+
+async def counts(client: LogClient, agent: str) -> dict[bytes, int]:
+    """How often each key came, as the tables say."""
+    entries = (await table(client, agent)).items()
+    return {key.removeprefix(COUNT): int(value) for (_, key), value in entries if key.startswith(COUNT)}
+
+
+async def newest_forecasts(client: LogClient) -> dict[bytes, int]:
+    """How often each key came, as it was last published."""
+    return {key: int(record.value or b"") for key, record in (await client.latest("forecasts")).items()}

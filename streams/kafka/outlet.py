@@ -1,0 +1,164 @@
+"""Pages on Kafka: messages, table entries and applied offset in one transaction, by the partition's one writer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import structlog
+from aiokafka import TopicPartition
+from aiokafka.errors import (
+    InvalidProducerEpoch,
+    InvalidProducerIdMapping,
+    InvalidTxnState,
+    KafkaError,
+    LeaderNotAvailableError,
+    NotLeaderForPartitionError,
+    OutOfOrderSequenceNumber,
+    ProducerClosed,
+    ProducerFenced,
+    UnknownProducerId,
+)
+
+from planner.step import Message
+from streams import metrics
+from streams.delivery.outlet import Fenced, Page
+from streams.kafka.store import RocksStore
+from streams.kafka.writer import PartitionWriter, Sent
+from streams.log import partition_of
+from streams.retry import patiently, persist
+
+log = structlog.get_logger(__name__)
+
+VOID: Final = (
+    ProducerFenced,
+    InvalidProducerEpoch,
+    InvalidProducerIdMapping,
+    InvalidTxnState,
+    UnknownProducerId,
+    OutOfOrderSequenceNumber,
+    NotLeaderForPartitionError,
+    LeaderNotAvailableError,
+    ProducerClosed,
+)
+"""After these a transaction is void, or nobody knows whether it was committed: only the log can tell."""
+STARTS_AT_ONCE: Final = 16
+
+
+class KafkaOutlet:
+    """One writer for each partition of each agent. Every one of them is fenced by its successor.
+
+    Args:
+        store: agent → its table's store.
+        group: stands before the transactional ids.
+        parameters: of aiokafka's producers.
+        rejoin: asks for a new assignment, after which a partition that was lost is restored by whoever has it then.
+    """
+
+    faults: tuple[type[Exception], ...] = ()
+    """None: a writer makes its own attempts, and a transaction that failed is not made again from memory."""
+
+    def __init__(
+        self,
+        store: Callable[[str], RocksStore],
+        *,
+        prefix: str,
+        group: str,
+        parameters: Mapping[str, Any],
+        retry_limit_s: float,
+        rejoin: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._prefix = prefix
+        self._group = group
+        self._parameters = parameters
+        self._retry_limit_s = retry_limit_s
+        self._rejoin = rejoin
+        self._writers: dict[tuple[str, int], PartitionWriter] = {}
+        self._starts = asyncio.Semaphore(STARTS_AT_ONCE)
+
+    async def own(self, agent: str, partitions: set[int]) -> None:
+        """See Outlet. A writer that is idle is kept: if it was fenced, its next transaction will tell."""
+        before = {partition for name, partition in self._writers if name == agent}
+        kept = {partition for partition in partitions & before if self._writers[agent, partition].idle}
+        await asyncio.gather(*(self._writers.pop((agent, partition)).close() for partition in before - kept))
+        await asyncio.gather(*(self._start(agent, partition) for partition in partitions - kept))
+
+    async def _start(self, agent: str, partition: int) -> None:
+        transactional_id = f"{self._group}-{agent}-{partition}"
+
+        async def attempt() -> PartitionWriter:
+            writer = PartitionWriter(transactional_id, self._parameters)
+            await writer.start()
+            return writer
+
+        async with self._starts:
+            self._writers[agent, partition] = await patiently(
+                persist(attempt, (KafkaError, OSError), self._retry_limit_s, agent),
+                self._retry_limit_s,
+                agent,
+                f"to become the writer {transactional_id}",
+            )
+
+    async def deliver(self, page: Page) -> None:
+        """See Outlet. The store is written only after the commit, with the changelog's offset, in one batch."""
+        records = await self._sorted(page.agent, page.partition, page.messages)
+        changelog = TopicPartition(page.changelog, page.partition)
+        if page.writes:
+            records[changelog] = [(key, value, ()) for key, value in page.writes.items()]
+        last = await self._transact(page.agent, page.partition, records, page.still_ours)
+        if page.writes:
+            self._store(page.agent).write(page.partition, page.writes, last[changelog])
+
+    async def publish(self, agent: str, partition: int, messages: Sequence[Message]) -> None:
+        """See Outlet."""
+        await self._transact(agent, partition, await self._sorted(agent, partition, messages), lambda: True)
+
+    async def _sorted(
+        self, agent: str, partition: int, messages: Sequence[Message]
+    ) -> dict[TopicPartition, Sequence[Sent]]:
+        """Messages by the partition they go to, in order."""
+        writer = self._writer(agent, partition)
+        counts: dict[str, int] = {}
+        sorted_: dict[TopicPartition, list[Sent]] = defaultdict(list)
+        for message in messages:
+            topic = self._prefix + message.topic
+            if topic not in counts:
+                counts[topic] = await writer.partitions(topic)
+            target = message.partition
+            if target is None:
+                target = partition_of(message.key or b"", counts[topic])
+            sorted_[TopicPartition(topic, target)].append((message.key, message.value, message.headers))
+        return dict(sorted_)
+
+    def _writer(self, agent: str, partition: int) -> PartitionWriter:
+        if (writer := self._writers.get((agent, partition))) is None:
+            raise Fenced
+        return writer
+
+    async def _transact(
+        self,
+        agent: str,
+        partition: int,
+        records: Mapping[TopicPartition, Sequence[Sent]],
+        still_ours: Callable[[], bool],
+    ) -> dict[TopicPartition, int]:
+        if not records:
+            return {}
+        try:
+            return await patiently(
+                self._writer(agent, partition).transact(records, still_ours),
+                self._retry_limit_s,
+                agent,
+                f"the transaction of {agent}/{partition}",
+            )
+        except KafkaError as error:
+            # aiokafka's sender, when it meets what it does not know, ends with the plain class
+            if not isinstance(error, VOID) and type(error) is not KafkaError:
+                raise
+            log.warning("transaction_void", agent=agent, partition=partition, error=repr(error))
+            metrics.void_transactions.labels(agent).inc()
+            self._rejoin()
+            raise Fenced from error

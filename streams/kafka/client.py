@@ -220,7 +220,7 @@ class KafkaClient:
         return await self._offsets(topic, "beginning_offsets")
 
     async def end_offsets(self, topic: str) -> dict[int, int]:
-        """See LogClient."""
+        """See LogClient. Of what is committed."""
         return await self._offsets(topic, "end_offsets")
 
     async def _offsets(self, topic: str, question: str) -> dict[int, int]:
@@ -263,7 +263,7 @@ class KafkaClient:
     ) -> AsyncGenerator[list[Record], None]:
         """See LogClient. With ``follow``, an outage of the brokers is waited out."""
         ends = chosen(topic, await self._offsets(topic, "end_offsets"), partitions)
-        oldest = await self._offsets(topic, "beginning_offsets")
+        oldest = await self.first_offsets(topic)
         positions = begin_at(topic, start, {partition: oldest[partition] for partition in ends}, ends)
         if not follow:
             positions = {partition: offset for partition, offset in positions.items() if offset < ends[partition]}

@@ -2,9 +2,13 @@
 
 A line is proposed for each item with a reorder alert; and once a supplier is to be ordered from at all, also for the
 items that would need an order at its next chance (joint replenishment with can-order items: Silver, Pyke & Thomas
-2017, §11.6). Controlled items are proposed apart, flagged, for a person to order. Items that a person has ordered, or
-whose alert a person closed, are left out. Lines may have different lead times: ``arrives`` is the day of the last of
-them, ``covers_until`` the first day that one of them no longer covers, less one.
+2017, §11.6), where that saves something. A policy that states what a line costs says that an order costs its lines: to
+send one a day early saves nothing then, and is held a day longer, so it goes along only if the order would otherwise be
+below the supplier's minimum value. Without a stated cost an order is taken to be worth saving.
+
+Controlled items are proposed apart, flagged, for a person to order. Items that a person has ordered, or whose alert a
+person closed, are left out. Lines may have different lead times: ``arrives`` is the day of the last of them,
+``covers_until`` the first day that one of them no longer covers, less one.
 """
 
 from __future__ import annotations
@@ -37,7 +41,7 @@ def propose(state: SiteState, catalogue: Catalogue, outlook: Outlook, now: datet
     to be ordered.
     """
     plan = site_plan(state, catalogue, outlook, now)
-    wanted = _wanted_rows(state, plan, outlook)
+    wanted = _wanted_rows(state, catalogue, plan, outlook)
     changed: list[Proposal] = []
     for key in sorted(wanted.keys() | {k for k, p in state.proposals.items() if p.lines}):
         published = state.proposals.get(key)
@@ -68,7 +72,7 @@ class _Frame(NamedTuple):
     below_minimum_value: bool
 
 
-def _wanted_rows(state: SiteState, plan: SitePlan, outlook: Outlook) -> dict[str, list[int]]:
+def _wanted_rows(state: SiteState, catalogue: Catalogue, plan: SitePlan, outlook: Outlook) -> dict[str, list[int]]:
     """proposal key → rows of the items to order, for the suppliers that have an alerting one."""
     wanted: dict[str, list[int]] = {}
     settled: set[int] = set()
@@ -81,13 +85,27 @@ def _wanted_rows(state: SiteState, plan: SitePlan, outlook: Outlook) -> dict[str
             settled.add(row)
         else:
             wanted.setdefault(_key_of(plan.entries[row]), []).append(row)
-    if wanted:
+    joint = {key for key, rows in wanted.items() if _saves(state, catalogue, plan, outlook, key, rows)}
+    if joint:
         soon = (plan.risk(outlook, later=True) > plan.levels(outlook).allowed).nonzero()[0].tolist()
         for row in soon:
-            rows = wanted.get(_key_of(plan.entries[row]))
-            if rows is not None and row not in rows and row not in settled:
-                rows.append(row)
+            key = _key_of(plan.entries[row])
+            if key in joint and row not in wanted[key] and row not in settled:
+                wanted[key].append(row)
     return {key: sorted(rows, key=lambda row: plan.items[row]) for key, rows in wanted.items()}
+
+
+def _saves(  # noqa: PLR0917 (of whom, and what)
+    state: SiteState, catalogue: Catalogue, plan: SitePlan, outlook: Outlook, key: str, rows: list[int]
+) -> bool:
+    """Whether something is saved by ordering the next chance's items along with ``rows``."""
+    if plan.policy.order_line_cost is None:
+        return True
+    supplier = catalogue.suppliers.get(key.partition("/")[0])
+    if supplier is None or supplier.minimum_order_value is None:
+        return False
+    value = _value(plan, _drafts(state, plan, outlook, rows, None))
+    return value is not None and value < supplier.minimum_order_value
 
 
 def _key_of(item: Item) -> str:

@@ -115,6 +115,19 @@ def test_items_that_need_an_order_at_the_next_chance_go_along() -> None:
     assert not emptied.lines
 
 
+def test_with_a_stated_cost_of_a_line_nothing_goes_along_that_saves_nothing() -> None:
+    """A line costs the same tomorrow. But to reach the supplier's minimum value of 100 catheters go along."""
+    desk = Desk(catalogue(order_line_cost="0.1", holding_cost_per_year="10"))
+    desk.need = {CATHETER: [0, 0, 0, 0, 30.0], MAGNESIUM: 5.0}
+    [acme] = desk.look()
+    assert lines(acme) == {MAGNESIUM: 50}
+    assert acme.value == 150
+    small = Desk(catalogue(order_line_cost="0.1", holding_cost_per_year="10"), magnesium_vial=10)
+    small.need = desk.need
+    [acme] = small.look()
+    assert lines(acme) == {CATHETER: 100, MAGNESIUM: 25}
+
+
 def test_what_goes_along_covers_the_days_until_the_order_after_next() -> None:
     """Eptinezumab is needed on Wednesday the 25th: the order of Tuesday the 17th must last until the 23rd only, but
     until the 27th if it is to save that of Friday the 20th."""

@@ -28,11 +28,13 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much to run. ``planner_train``: training seeds of the planner, whose real steps take seconds a year."""
+    """How much to run. ``planner_train``: training seeds of the planner, whose real steps take seconds a year;
+    ``planner_steps``: service levels of it that are tried at most."""
 
     policies: tuple[str, ...] = POLICIES
     train: int = 20
     planner_train: int = 10
+    planner_steps: int = 6
     test: int = 20
     years: float | None = None
     train_seed: int = TRAIN_SEED
@@ -104,8 +106,9 @@ def run_scenario(
         on = setting if setting.scenario.tuned_on is None else setting_of(setting.scenario.tuned_on, bundle, plan.years)
         seeds = range(plan.train_seed, plan.train_seed + plan.train)
         tuned = tune_policies(
-            on, plan.policies, seeds, mapper=spread, tell=tell, planner_seeds=seeds[: plan.planner_train]
-        )
+            on, plan.policies, seeds, mapper=spread, tell=tell, planner_seeds=seeds[: plan.planner_train],
+            planner_steps=plan.planner_steps,
+        )  # fmt: skip
     tests = range(plan.test_seed, plan.test_seed + plan.test)
     return setting, tuned, compare(setting, tuned, plan.policies, tests, mapper=spread, tell=tell)
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from planner.catalogue.model import Bundle
 from planner.simulation.clinic import SiteClinic, clinics_of
+from planner.simulation.equal_fill import Curve, curve_of
 from planner.simulation.levels import Levels, LevelsPolicy, histories
 from planner.simulation.measure import Comparison, Run, fill_of, run_of
 from planner.simulation.opponents import FAMILIES
@@ -30,7 +31,9 @@ TRAIN_SEED, TEST_SEED = 1_000, 2_000
 """The first training seed and the first test seed."""
 _LEVEL_DIGITS = 5
 _STEPS = 6
-"""Levels of the planner tried in training."""
+"""Levels of the planner tried in training …"""
+_CLOSE = 0.003
+"""… of each item until its fill is so near the target: opponents are compared at the fill that it reaches."""
 
 Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 """``map``, or one that spreads the calls over processes; results in order."""
@@ -122,22 +125,26 @@ def levels_policy(name: str, fate: Fate, tuned: Mapping[str, Tuned]) -> LevelsPo
 # --- tuning -----------------------------------------------------------------------------------------------
 
 
-def tune_opponent(work: _TuneWork) -> dict[str, dict[str, Tuned]]:
-    """Site → item → an opponent's parameters."""
-    setting, family = work.setting, FAMILIES[work.policy]
-    found = {}
-    for clinic in setting.clinics():
-        known = histories([setting.fate(clinic, seed) for seed in work.seeds])
-        target = setting.scenario.fill_target
-        found[clinic.site] = {item: tune(family, history, target) for item, history in known.items()}
-    return found
+Parameters = dict[str, dict[str, dict[str, Tuned]]]
+"""Policy → site → item."""
 
 
 @dataclass(frozen=True, slots=True)
 class _TuneWork:
     setting: Setting
-    policy: str
+    policies: tuple[str, ...]
     seeds: tuple[int, ...]
+
+
+def tune_opponents(work: _TuneWork) -> Parameters:
+    """The parameters of some opponents."""
+    setting, target = work.setting, work.setting.scenario.fill_target
+    found: Parameters = {policy: {} for policy in work.policies}
+    for clinic in setting.clinics():
+        known = histories([setting.fate(clinic, seed) for seed in work.seeds])
+        for policy, sites in found.items():
+            sites[clinic.site] = {item: tune(FAMILIES[policy], history, target) for item, history in known.items()}
+    return found
 
 
 def tune_policies(
@@ -148,11 +155,13 @@ def tune_policies(
     mapper: Mapper = map,
     tell: Callable[[str], None] = lambda _: None,
     planner_seeds: Sequence[int] | None = None,
+    planner_steps: int = _STEPS,
 ) -> Tuning:
     """Bring policies to the scenario's fill on training seeds.
 
     Args:
-        planner_seeds: fewer for the planner, whose real steps take a second or more for a year; absent: all.
+        planner_seeds: fewer for the planner, whose real steps take some seconds for a year; absent: all.
+        planner_steps: levels of the planner tried at most.
         tell: is told what is being done.
 
     Raises:
@@ -163,14 +172,18 @@ def tune_policies(
         raise ValueError(f"policies: found {', '.join(unknown)}; expected of {', '.join(POLICIES)}")
     names = [policy for policy in policies if policy != PLANNER]
     tell(f"tuning {', '.join(names)}")
-    work = [_TuneWork(setting, name, tuple(seeds)) for name in names]
-    opponents = dict(zip(names, mapper(tune_opponent, work), strict=True))
-    levels = _tune_planner(setting, planner_seeds or seeds, mapper, tell) if PLANNER in policies else {}
+    # in two parts: worlds are drawn once for each
+    work = [_TuneWork(setting, part, tuple(seeds)) for part in (tuple(names[::2]), tuple(names[1::2])) if part]
+    tuned = {policy: sites for found in mapper(tune_opponents, work) for policy, sites in found.items()}
+    opponents = {name: tuned[name] for name in names}
+    levels = {}
+    if PLANNER in policies:
+        levels = _tune_planner(setting, planner_seeds or seeds, mapper, tell, planner_steps)
     return Tuning(tuple(seeds), opponents, levels)
 
 
 def _tune_planner(
-    setting: Setting, seeds: Sequence[int], mapper: Mapper, tell: Callable[[str], None]
+    setting: Setting, seeds: Sequence[int], mapper: Mapper, tell: Callable[[str], None], steps: int
 ) -> dict[str, dict[str, float]]:
     """Site → item → service level: each item's own, or one for all together, as the scenario's ``fill_by`` says.
 
@@ -180,10 +193,12 @@ def _tune_planner(
     places = [(clinic.site, item) for clinic in setting.clinics() for item in clinic.items]
     several = len({site for site, _ in places}) > 1
     one = LevelSearch(scenario.fill_target, scenario.service_level)
-    own = {place: LevelSearch(scenario.fill_target, scenario.service_level) for place in places}
+    own = {
+        place: LevelSearch(scenario.fill_target, scenario.service_level, close=_CLOSE, nearest=True) for place in places
+    }
     searches = dict.fromkeys(places, one) if scenario.fill_by == "total" else own
-    for step in range(1, _STEPS + 1):
-        tell(f"tuning the planner: step {step} of at most {_STEPS}")
+    for step in range(1, steps + 1):
+        tell(f"tuning the planner: step {step} of at most {steps}")
         levels: dict[str, dict[str, float]] = {}
         for (site, item), search in searches.items():
             levels.setdefault(site, {})[item] = round(search.level, _LEVEL_DIGITS)
@@ -200,6 +215,27 @@ def _tune_planner(
         site: {item: round(searches[site, item].best[0], _LEVEL_DIGITS) for of, item in places if of == site}
         for site in dict.fromkeys(site for site, _ in places)
     }
+
+
+@dataclass(frozen=True, slots=True)
+class _CurveWork:
+    setting: Setting
+    seeds: tuple[int, ...]
+    tuned: Mapping[str, Mapping[str, Mapping[str, Tuned]]]
+
+
+def curves_of(work: _CurveWork) -> dict[str, dict[str, Curve]]:
+    """Opponent → item → what it would cost at other fills in the worlds of some seeds."""
+    setting = work.setting
+    curves: dict[str, dict[str, Curve]] = {policy: {} for policy in work.tuned}
+    clinics = setting.clinics()
+    for clinic in clinics:
+        for item, history in histories([setting.fate(clinic, seed) for seed in work.seeds]).items():
+            name = item if len(clinics) == 1 else f"{clinic.site}/{item}"
+            for policy, of in curves.items():
+                tuned = work.tuned[policy][clinic.site][item]
+                of[name] = curve_of(FAMILIES[policy], history, tuned, setting.scenario.fill_target)
+    return curves
 
 
 # --- test -------------------------------------------------------------------------------------------------
@@ -225,4 +261,7 @@ def compare(
         found.runs.setdefault(run.policy, []).append(run)
         tell(f"measuring {run.policy}: {done} of {len(work)} clinic-years")
     found.tuned = {policy: tuning.told(policy) for policy in policies}
+    if setting.scenario.fill_by == "item" and setting.scenario.tuned_on is None:
+        tuned = {policy: tuning.opponents[policy] for policy in policies if policy in tuning.opponents}
+        [found.curves] = mapper(curves_of, [_CurveWork(setting, tuple(seeds), tuned)])
     return found

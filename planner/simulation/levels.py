@@ -4,15 +4,18 @@ The position is what is on hand and on order. On a day on which the item can be 
 r, order-up-to level S and least quantity q:  order max(S − p, q) if p < r, in whole multiples.
 
 ``simulate`` runs one item under many parameters and seeds at once (numpy arrays of shape (seeds, candidates)), with the
-same rules as ``SiteWorld`` but for one thing: an item does not see that a session was sent home for want of another.
+same rules as ``SiteWorld`` but for two things: an item does not see that a session was sent home for want of another,
+and of a day's sessions those that find too little are counted together (in whole ``lump``).
 It serves to tune; what is reported comes from ``SiteWorld``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -45,10 +48,20 @@ class History:
     """Day for which a line ordered on a day is promised; shape (days,)."""
     opening: int
     measured_from: int
+    lump: int = 1
+    """Containers that every session takes at once, or a divisor of them: who finds fewer takes none."""
 
     @property
     def days(self) -> int:
         return int(self.wanted.shape[1])
+
+    def digest(self) -> bytes:
+        """Of all that it holds."""
+        hashed = blake2b(repr((self.facts, self.costs, self.opening, self.measured_from, self.lump)).encode())
+        for array in (self.wanted, self.due, self.orderable, self.working, self.promised):
+            hashed.update(repr(array.shape).encode())
+            hashed.update(np.ascontiguousarray(array).tobytes())
+        return hashed.digest()
 
     def economic_quantity(self, per_day: Floats | float) -> Floats:
         """√(2 D K ÷ h): the order size that balances lines and holding (Harris 1913), for mean use by calendar day."""
@@ -83,8 +96,24 @@ def histories(fates: Sequence[Fate]) -> dict[str, History]:
             promised=np.array([next_delivery(clinic, day + facts.lead_days) for day in range(days)]),
             opening=opening[item],
             measured_from=clinic.scenario.horizon.warm_up_days,
+            lump=_lump(fates, item),
         )
     return found
+
+
+def _lump(fates: Sequence[Fate], item: str) -> int:
+    """The greatest number of containers of which every session takes a multiple; 1 of multi-dose items."""
+    if Shelf(fates[0].clinic.catalogue.items[item]).pooled:
+        return 1
+    amounts = {
+        int(part[item])
+        for fate in fates
+        for sessions in fate.book.sessions.values()
+        for session in sessions
+        for part in (session.needs, session.extra)
+        if item in part
+    }
+    return math.gcd(*amounts) or 1
 
 
 def wanted_containers(fate: Fate) -> Floats:
@@ -127,10 +156,15 @@ class Levels(Protocol):
 
 
 class Tried(NamedTuple):
-    """What came of each candidate, over all seeds; arrays of shape (candidates,)."""
+    """What came of each candidate: over all seeds, shape (candidates,), and by seed, shape (seeds, candidates)."""
 
     fill: Floats
     money: Floats
+    money_by_seed: Floats
+    value_by_seed: Floats
+    """Mean value of the stock."""
+    waste_by_seed: Floats
+    """Money."""
 
 
 def simulate(history: History, levels: Levels, candidates: int) -> Tried:
@@ -153,7 +187,7 @@ def simulate(history: History, levels: Levels, candidates: int) -> Tried:
         on_order -= come
         received[day] += come
         want = history.wanted[:, day, None]
-        take = np.minimum(stock, want)
+        take = np.floor(np.minimum(stock, want) / history.lump) * history.lump
         stock -= take
         used += take
         if day >= life:
@@ -181,14 +215,16 @@ def simulate(history: History, levels: Levels, candidates: int) -> Tried:
         elif day == history.measured_from - 1:
             before = lost.copy()
     total = history.wanted[:, history.measured_from :].sum()
-    price = history.facts.price
-    money = (
-        stock_days * price * history.costs.holding_per_year / DAYS_A_YEAR
-        + lines * history.costs.order_line
-        + (lost - before) * price
-    ).sum(axis=0)
-    fill = 1 - short.sum(axis=0) / total if total else np.ones(candidates)
-    return Tried(fill, money)
+    value = stock_days * history.facts.price
+    waste = (lost - before) * history.facts.price
+    money = value * history.costs.holding_per_year / DAYS_A_YEAR + lines * history.costs.order_line + waste
+    return Tried(
+        fill=1 - short.sum(axis=0) / total if total else np.ones(candidates),
+        money=money.sum(axis=0),
+        money_by_seed=money,
+        value_by_seed=value / (days - history.measured_from),
+        waste_by_seed=waste,
+    )
 
 
 class LevelsPolicy:

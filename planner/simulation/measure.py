@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,9 @@ import numpy.typing as npt
 from planner.simulation.clinic import ItemFacts
 from planner.simulation.scenario import Costs
 from planner.simulation.world import ItemTotals, Totals
+
+if TYPE_CHECKING:
+    from planner.simulation.equal_fill import Curve
 
 DAYS_A_YEAR = 365
 BOOTSTRAPS = 2000
@@ -186,15 +189,5 @@ class Comparison:
     runs: dict[str, list[Run]] = field(default_factory=dict)
     tuned: dict[str, str] = field(default_factory=dict)
     """Policy → its parameters, for a reader."""
-
-    def money_ratio(self, policy: str, other: str) -> Interval:
-        """Money of one policy ÷ that of another."""
-        return ratio([run.money for run in self.runs[policy]], [run.money for run in self.runs[other]])
-
-    def value_ratio(self, policy: str, other: str) -> Interval:
-        """Mean stock value of one policy ÷ that of another."""
-        return ratio([run.mean_value for run in self.runs[policy]], [run.mean_value for run in self.runs[other]])
-
-    def waste_ratio(self, policy: str, other: str) -> Interval:
-        """Money wasted under one policy ÷ under another."""
-        return ratio([run.waste_cost for run in self.runs[policy]], [run.waste_cost for run in self.runs[other]])
+    curves: Mapping[str, Mapping[str, Curve]] = field(default_factory=dict)
+    """Opponent → item → what it would cost at another fill; see ``planner.simulation.equal_fill``."""

@@ -15,7 +15,8 @@ from scipy import special
 from planner.simulation.levels import Floats, History, simulate
 from planner.simulation.opponents import Family
 
-_STEPS = 14
+_STEPS = 11
+"""Of bisection: to a two-thousandth of the dial's range."""
 _REFINED = np.array([0.75, 0.87, 1.0, 1.13, 1.3])
 _LEVEL_DEVIATES = (-1.5, 3.9)
 """Range of the planner's service level, as normal deviates: 7 % to 99.995 %."""
@@ -33,11 +34,26 @@ class Tuned:
     money: float
 
 
+_known: dict[tuple[str, float, bytes], Tuned] = {}
+"""A cache of ``tune``, a function of these: scenarios that differ in their bookings only have the same demand."""
+_KNOWN_MOST = 1024
+
+
 def tune(family: Family, history: History, target: float) -> Tuned:
     """The cheapest parameters of a family that reach a fill of ``target`` in the worlds of a history.
 
     Where no dial reaches it, the largest.
     """
+    key = family.name, target, history.digest()
+    found = _known.get(key)
+    if found is None:
+        if len(_known) >= _KNOWN_MOST:
+            _known.clear()
+        found = _known[key] = _tune(family, history, target)
+    return found
+
+
+def _tune(family: Family, history: History, target: float) -> Tuned:
     best = _cheapest(family, history, family.sizes(history), target)
     if family.sizes(history).size > 1:
         near = np.unique(best.size * _REFINED if best.size else np.linspace(0, 1, _REFINED.size))
@@ -62,15 +78,32 @@ def _cheapest(family: Family, history: History, sizes: Floats, target: float) ->
     return Tuned(float(high[at]), float(sizes[at]), float(tried.fill[at]), float(tried.money[at]))
 
 
+def dials_reaching(family: Family, history: History, size: float, targets: Floats) -> Floats:
+    """The least dials of a size that reach each of some fills in the worlds of a history."""
+    sizes = np.full(targets.size, size)
+    low = np.zeros(targets.size)
+    high = np.full(targets.size, family.dial_most(history))
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        reached = simulate(history, family.levels(history, middle, sizes), sizes.size).fill >= targets
+        high = np.where(reached, middle, high)
+        low = np.where(reached, low, middle)
+    return high
+
+
 class LevelSearch:
     """The search for the least service level whose fill in training reaches a target.
 
     A fill is costly (the real steps), so few levels are tried, each where a line through what is known says, in normal
     deviates of level and fill, which are nearly on one. ``level`` is the one to try next.
+
+    Args:
+        nearest: settle for the level whose fill is nearest to the target, above or below it, and stop within ``close``
+            of it: where policies are compared at equal fill (``planner.simulation.equal_fill``), no more is needed.
     """
 
-    def __init__(self, target: float, start: float, *, close: float = 0.001) -> None:
-        self.target, self.close = target, close
+    def __init__(self, target: float, start: float, *, close: float = 0.001, nearest: bool = False) -> None:
+        self.target, self.close, self.nearest = target, close, nearest
         self.done = False
         """Whether a fill above the target by less than ``close``, or the end of the range, was found."""
         self._wanted = _deviate(target + close / 2)
@@ -87,7 +120,8 @@ class LevelSearch:
 
     @property
     def best(self) -> tuple[float, float]:
-        """The least level known to reach the target and its fill; else the highest level, of which nothing is known."""
+        """The least level known to reach the target (or the ``nearest``) and its fill; else the highest level, of which
+        nothing is known."""
         return self._best or (float(special.ndtr(_LEVEL_DEVIATES[1])), float("nan"))
 
     def tell(self, fill: float) -> None:
@@ -95,10 +129,16 @@ class LevelSearch:
         if self.done:
             return
         at, low_high = self._at, _LEVEL_DEVIATES
+        if self.nearest:
+            goal = _deviate(self.target)
+            if self._best is None or abs(_deviate(fill) - goal) < abs(_deviate(self._best[1]) - goal):
+                self._best = (float(special.ndtr(at)), fill)
+            self.done = abs(fill - self.target) < self.close
         if fill >= self.target:
             self._above = (at, _deviate(fill))
-            self._best = (float(special.ndtr(at)), fill)
-            self.done = fill < self.target + self.close
+            if not self.nearest:
+                self._best = (float(special.ndtr(at)), fill)
+                self.done = fill < self.target + self.close
         else:
             self._below = (at, _deviate(fill))
         if self._below is not None and self._above is not None:

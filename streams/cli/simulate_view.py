@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from planner.simulation import equal_fill
 from planner.simulation.measure import Comparison, Run, fill_of, service_of
 from streams.cli.tables import cell, table
 
@@ -23,7 +24,7 @@ def policy_table(comparison: Comparison) -> Table:
     """One row for each policy: what it gave, and what it cost a year."""
     rows = table(
         "policy", "fill", "sessions complete", "sent home", "stock value", "holding", "lines", "line cost", "waste",
-        "money", f"money ÷ {BASE} (95 %)", f"value ÷ {BASE}",
+        "money", f"money ÷ {BASE} at its fill (95 %)", f"value ÷ {BASE}",
     )  # fmt: skip
     for policy, runs in comparison.runs.items():
         years = runs[0].days / 364
@@ -42,8 +43,8 @@ def policy_table(comparison: Comparison) -> Table:
             f"{lines:,.0f}",
             f"{waste:,.0f}",
             f"{_mean(runs, 'money') / years:,.0f}",
-            str(comparison.money_ratio(policy, BASE)) if based else "",
-            str(comparison.value_ratio(policy, BASE)) if based else "",
+            str(equal_fill.money_ratio(comparison, policy, BASE)) if based else "",
+            str(equal_fill.value_ratio(comparison, policy, BASE)) if based else "",
         )
     return rows
 
@@ -86,8 +87,8 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         body["items"] = {item: {"fill": fill_of(runs, item).value} for item in runs[0].items}
         body["tuned"] = comparison.tuned[policy]
         if BASE in comparison.runs:
-            body["money_ratio"] = list(comparison.money_ratio(policy, BASE))
-            body["value_ratio"] = list(comparison.value_ratio(policy, BASE))
-            body["waste_ratio"] = list(comparison.waste_ratio(policy, BASE))
+            body["money_ratio"] = list(equal_fill.money_ratio(comparison, policy, BASE))
+            body["value_ratio"] = list(equal_fill.value_ratio(comparison, policy, BASE))
+            body["waste_ratio"] = list(equal_fill.waste_ratio(comparison, policy, BASE))
         found["policies"][policy] = body
     return found

@@ -72,7 +72,7 @@ def main(*, quick: bool = False, only: Sequence[str] = (), report: Path = REPORT
     if bundle is None:
         raise SystemExit("the default catalogue is faulty: run `planner check`")
     processes = min(os.cpu_count() or 1, 8)
-    known_first = [*COMMON[:1], *SHORTAGES[:2], *COMMON[1:], *SHORTAGES[2:]]
+    known_first = [*COMMON[:5], *SHORTAGES[:2], *COMMON[5:], *SHORTAGES[2:]]
     names = list(only) or [*known_first, *(name for name in scenario_names() if name not in known_first)]
     names.sort(key=lambda name: load_scenario(name).clinic is None)  # whole catalogues take longest
     found: dict[str, Comparison] = {}

@@ -173,12 +173,12 @@ class Forecast(Model):
     risk: list[float] | None = None
     """Probability that stock has run out by the end of each day."""
     coverage_days: int | None = None
-    """Days from today on which ``risk`` stays within 1 − the item's service level, read as a cycle service (P1) whatever
+    """Days from today on which ``risk`` stays within 1 − the item's service level, taken as a cycle service whatever
     the policy measures; absent: the whole horizon."""
     stock_out_day: date | None = None
     """First day whose expected usable stock is negative."""
     last_safe_order_date: date | None = None
-    """Last day on which an order still arrives before the day that ``coverage_days`` leads to; absent: beyond the horizon."""
+    """Last day on which an order still arrives before ``coverage_days`` are over; absent: beyond the horizon."""
 
 
 class LeadAccuracy(Model):

@@ -22,12 +22,11 @@ from planner.backtest.scores import Score, score
 from planner.backtest.series import Series, Weights, find_series
 from planner.backtest.use import SessionUse
 from planner.backtest.walk import Walk
+from planner.forecast.chain import ALL_SITES
 from planner.forecast.outlook import Floats
 from planner.forecast.quantiles import quantiles
 from planner.messages import HORIZON_DAYS
 
-ALL_SITES = "*"
-"""Stands for the sum of all sites; no site can be called so."""
 PLANNER = "planner"
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from planner.backtest.run import ALL_SITES, PLANNER, Fan, Scored
+from planner.backtest.run import PLANNER, Fan, Scored
+from planner.forecast.chain import ALL_SITES
 from planner.messages import QUANTILES
 
 _SIZE_INCHES = (8.0, 5.0)

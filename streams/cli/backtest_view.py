@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from planner.backtest.run import ALL_SITES, PLANNER, Scored
+from planner.backtest.run import PLANNER, Scored
 from planner.backtest.scores import Score
+from planner.forecast.chain import ALL_SITES
 from planner.messages import QUANTILES
 from streams.cli.tables import cell, number, table
 

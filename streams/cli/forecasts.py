@@ -9,12 +9,15 @@ from collections.abc import AsyncIterator, Iterable
 import click
 from rich.live import Live
 
+from planner.catalogue.index import Catalogue
+from planner.forecast.chain import of_chain
 from planner.messages import Forecast
 from planner.step import Record
 from planner.topics import SEPARATOR, composed_key
 from streams.cli.base import Exit, Failure, Session, print_json_line, session_of, stdout, wait_for
 from streams.cli.forecast_view import line_of, view
 from streams.cli.tables import show
+from streams.inspect import published_catalogue
 from streams.log import LogClient
 
 REDRAWS_PER_S = 4
@@ -49,6 +52,7 @@ Examples:
   planner forecasts                                     items of all sites, the most urgent first
   planner forecasts --site harbor --group magnesium-sulfate
   planner forecasts --site harbor --item magnesium-sulfate-500mg-ml-2ml-vial --days 28
+  planner forecasts --chain --group magnesium-sulfate   all sites together
   planner forecasts --site harbor --watch               redraws as events come in
   planner forecasts --json | jq 'select(.risk[6] > 0.05) | .id'
 
@@ -61,6 +65,7 @@ covered  days whose risk stays within the policy
 """,
 )
 @click.option("--site", metavar="SITE", help="Only this site.")
+@click.option("--chain", is_flag=True, help="The sites together: their needs added up, their errors independent.")
 @click.option("--item", metavar="ITEM", help="Only this item.")
 @click.option("--group", metavar="GROUP", help="A group of items (in containers).")
 @click.option("--component", metavar="COMPONENT", help="A component (in its own unit).")
@@ -72,6 +77,7 @@ def forecasts(
     ctx: click.Context,
     *,
     site: str | None,
+    chain: bool,
     item: str | None,
     group: str | None,
     component: str | None,
@@ -79,13 +85,17 @@ def forecasts(
     watch: bool,
     as_json: bool,
 ) -> None:
-    """What each site will need, and whether its stock will do.
+    """What each site will need, and whether its stock will do; with --chain, what all need together.
 
     One forecast is shown day by day with its quantiles, several as a table, the most urgent first.
     """
+    if chain and (site is not None or watch):
+        raise click.UsageError("--chain adds up all sites, once: it goes with neither --site nor --watch")
     wanted = Wanted(site, item, group, component)
+    session = session_of(ctx)
     with contextlib.suppress(KeyboardInterrupt):
-        found = wait_for(_forecasts(session_of(ctx), wanted, days, watch=watch, as_json=as_json))
+        asked = _chain(session, wanted, days, as_json=as_json) if chain else None
+        found = wait_for(asked or _forecasts(session, wanted, days, watch=watch, as_json=as_json))
         if not found:
             raise Failure(
                 "no such forecast on the log",
@@ -107,6 +117,21 @@ async def _forecasts(session: Session, wanted: Wanted, days: int, *, watch: bool
         if watch:
             await _follow(client, ends, wanted, shown, days, as_json=as_json)
         return len(shown)
+
+
+async def _chain(session: Session, wanted: Wanted, days: int, *, as_json: bool) -> int:
+    async with session.client() as client:
+        records = await client.latest("forecasts")
+        bundle = await published_catalogue(client)
+    if bundle is None:
+        return 0
+    found = of_chain(_read(record for key, record in records.items() if wanted.has(key)), Catalogue(bundle))
+    if as_json:
+        for one in found:
+            print_json_line(one.model_dump_json(exclude_none=True).encode())
+    elif found:
+        show(stdout(), view(found, days))
+    return len(found)
 
 
 async def _follow(

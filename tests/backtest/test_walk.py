@@ -10,9 +10,10 @@ import pytest
 
 from planner.backtest.baselines import baselines
 from planner.backtest.faults import CannotTest
-from planner.backtest.run import ALL_SITES, PLANNER, Backtest, Request, Result, Scored
+from planner.backtest.run import PLANNER, Backtest, Request, Result, Scored
 from planner.backtest.walk import Walk
 from planner.booking_step import BookingStep
+from planner.forecast.chain import ALL_SITES
 from planner.messages import QUANTILES
 from planner.plan_step import PlanStep
 from tests.backtest.book import DAYS, book, booked, day, event, log_of

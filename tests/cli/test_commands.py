@@ -292,3 +292,17 @@ def test_a_second_worker_is_told_who_has_the_log(worker: Worker) -> None:
     second = as_process("--broker", worker.broker, "run")
     assert second.returncode == 7
     assert "worker" in second.stdout + second.stderr
+
+
+def test_forecasts_of_the_chain_add_up_the_sites(worker: Worker) -> None:
+    def of(*arguments: str) -> list[dict[str, object]]:
+        result = planner(worker.broker, "forecasts", *arguments, "--item", VIAL, "--json")
+        assert result.exit_code == 0, result.output
+        return lines(result.stdout)
+
+    (chain,) = of("--chain")
+    sites = of()
+    assert chain["site"] == "*"
+    assert sum(chain["firm_mean"]) == pytest.approx(sum(sum(site["firm_mean"]) for site in sites), rel=0.05)  # type: ignore[arg-type, misc]
+    assert planner(worker.broker, "forecasts", "--chain", "--item", VIAL).exit_code == 0
+    assert planner(worker.broker, "forecasts", "--chain", "--site", "north").exit_code == 2

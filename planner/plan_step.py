@@ -400,10 +400,13 @@ class PlanStep:
             return
         self.catalogue = Catalogue(bundle)
         effects.counts["catalogues"] += 1
+        cause = f"catalogue/{bundle.version}/{self.partition}"
         for planned in self._planned.values():
             planned.adopt(self.catalogue)
-            planned.touched.cause = f"catalogue/{bundle.version}/{self.partition}"
+            planned.touched.cause = cause
             self._touched(planned)
+            # the days that went by while no catalogue knew the site are over before it is looked at
+            self._wake_site(planned, effects, cause)
         self._wake = EARLIEST
 
     # --- sites --------------------------------------------------------------------------------------------
@@ -436,6 +439,8 @@ class PlanStep:
     def _review(self, planned: PlannedSite, effects: Effects) -> None:
         site = planned.state.site
         self._queue.reviews.pop(site, None)
+        if planned.has_due:
+            self._queue.forecasts[site] = None
         if self.now is None or not planned.known:
             return
         effects.counts["reviews"] += 1

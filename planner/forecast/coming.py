@@ -46,6 +46,9 @@ class Coming:
         self._rows = rows
         self._stated: dict[tuple[str, int], Profile | None] = {}
         self._typical: dict[tuple[str, int], Profile] = {}
+        self._usual: dict[tuple[str, int], str] = {}
+        """(protocol, version) → what most of its live bookings need, for those whose typical session is not stated."""
+        self._unstated: set[tuple[str, int]] = set()
         self._today = date.min
         self._parts: list[_Part] = []
         self.slots: npt.NDArray[np.intp] = np.zeros(0, dtype=np.intp)
@@ -53,6 +56,7 @@ class Coming:
     def begin(self, streams: Sequence[Stream], today: date, days: int) -> None:
         """A new day: which protocols may come, and what their sessions use."""
         self._typical.clear()
+        self._usual = self._most_booked()
         found: list[tuple[int, int, int, dict[str, float], dict[str, Row]]] = []
         for number, stream in enumerate(streams):
             for begins, ends in self._ranges(stream.mix, today, days):
@@ -68,6 +72,14 @@ class Coming:
             _Part(number, begins, ends, shares, *self._mixed(shares, rows))
             for number, begins, ends, shares, rows in found
         ]
+
+    def outdated(self) -> bool:
+        """Whether most bookings of a protocol need something else by now: all is to begin anew. So what is to come
+        depends on the bookings as they are, not on when the day began."""
+        if not self._unstated:
+            return False
+        usual = self._most_booked()
+        return any(usual.get(key) != self._usual.get(key) for key in self._unstated)
 
     @property
     def profiles(self) -> Iterator[Profile]:
@@ -135,18 +147,19 @@ class Coming:
         if key not in self._typical:
             if key not in self._stated:
                 self._stated[key] = typical(self._catalogue, self._state.site, protocol, day)
-            profile = self._stated[key] or self._usual(*key)
+            profile = self._stated[key]
             if profile is None:
-                return None
+                self._unstated.add(key)
+                if key not in self._usual:
+                    return None
+                profile = self._state.profiles[self._usual[key]]
             self._typical[key] = profile
         return self._rows.of(self._typical[key])
 
-    def _usual(self, protocol: str, version: int) -> Profile | None:
-        """What most live bookings of a protocol need, where the site's typical session is not stated."""
-        uses = self._state.profile_uses
-        known = [
-            (uses.get(profile.id, 0), profile.id)
-            for profile in self._state.profiles.values()
-            if profile.protocol == protocol and profile.protocol_version == version
-        ]
-        return self._state.profiles[max(known)[1]] if known else None
+    def _most_booked(self) -> dict[tuple[str, int], str]:
+        """(protocol, version) → the profile that most live bookings have."""
+        most: dict[tuple[str, int], tuple[int, str]] = {}
+        for profile in self._state.profiles.values():
+            key = (profile.protocol, profile.protocol_version)
+            most[key] = max(most.get(key, (0, "")), (self._state.profile_uses.get(profile.id, 0), profile.id))
+        return {key: profile for key, (_, profile) in most.items()}

@@ -86,7 +86,7 @@ class SiteNeed:
 
     def refresh(self, today: date) -> Need:
         """The need from ``today`` (the site's day) on. Only touched days are computed; all of them on a new day."""
-        if today != self._today:
+        if today != self._today or (self._touched and self._coming.outdated()):
             self._today = today
             self._first = today.toordinal()
             self._keep.clear()

@@ -86,6 +86,11 @@ class Need:
     """Of ``to_come_mean``, what no booking explains; shape (items, days); None: nothing."""
 
     @property
+    def keys(self) -> set[Key]:
+        """What it gives forecasts of."""
+        return {("item", item) for item in self.items} | set(self.totals.keys if self.totals is not None else ())
+
+    @property
     def sessions(self) -> Sessions | None:
         """The number of sessions; None where totals were not asked for."""
         if self.totals is None:

@@ -85,6 +85,8 @@ class PlannedSite:
         self._scored_through = 0  # the last settled day that published scores hold
         self._stale = True
         self._due_all = self.known
+        if not self.known:
+            self._due |= self.state.told
         self.touched.all_items = True
         self.wake = None
 
@@ -151,13 +153,20 @@ class PlannedSite:
             self._stale = False
             corrected = scoring.corrected(self.state, self.catalogue, plain)
             self._outlook = project(self.state, self.catalogue, corrected, now)
-            if before is not None and before.need.items != self._outlook.need.items:
-                # an item that nothing mentions any more: its forecast is withdrawn
-                gone = set(before.need.items) - set(self._outlook.need.items)
-                self._due |= keys_of(self.catalogue, gone)
+            if before is None or before.need.items != self._outlook.need.items:
+                self._keep_told(self._outlook.need.keys)
         if self._outlook is None:
             raise KeyError(self.state.site)
         return self._outlook
+
+    def _keep_told(self, keys: set[Key]) -> None:
+        """These forecasts are published from now on; all others that ever were are withdrawn, after a restart too."""
+        gone = self.state.told - keys
+        # what is no item's own goes on without it
+        self._due |= gone | keys_of(self.catalogue, (name for kind, name in gone if kind == "item"))
+        if not keys <= self.state.told:
+            self.state.told |= keys
+            self.touched.told = True
 
     def review(self, now: datetime) -> Iterator[Published]:
         """Bring alerts and proposals up to date with all that was touched; the new revisions."""
@@ -205,10 +214,12 @@ class PlannedSite:
     @property
     def has_due(self) -> bool:
         """Whether forecasts, or how good they have been, wait to be published."""
-        return self.known and (self._due_all or bool(self._due))
+        return self._due_all or bool(self._due)
 
     def take_due(self, now: datetime) -> list[Message]:
         """The forecasts that wait, of the newest state; and once a day how good they have been."""
+        if not self.known:
+            return self._withdrawn()
         outlook = self.look(now)
         messages: list[Message] = []
         if self._due_all:
@@ -221,8 +232,17 @@ class PlannedSite:
             messages += forecast_messages(self.state, self.catalogue, outlook, now, others)
         self._due = set()
         self._due_all = False
+        if not self.state.told <= outlook.need.keys:
+            self.state.told &= outlook.need.keys
+            self.touched.told = True
         messages += self._accuracy(now)
         return messages
+
+    def _withdrawn(self) -> list[Message]:
+        """The catalogue has no such site any more: what was told of it is taken back."""
+        gone, self._due, self.state.told = sorted(self._due), set(), set()
+        self.touched.told = True
+        return [Message("forecasts", composed_key(self.state.site, *key), None) for key in gone]
 
     def _accuracy(self, now: datetime) -> list[Message]:
         scores = self.state.learned.scores

@@ -3,6 +3,7 @@
 | key (parts) | value (JSON) |
 |---|---|
 | ``site``, site | ``{"today": ordinal}`` |
+| ``told``, site | ``[kind, id]`` of each forecast that has been published |
 | ``booking``, site, booking id | ``[revision, day, start_s, segment, profile, status]``, and ``series`` if it has one |
 | ``profile``, site, profile | protocol, versions, items: item → [mean, variance, maximum, certain] |
 | ``stock``, site, item | lots, open containers, deficit, presumed, last count, recent movements |
@@ -57,6 +58,9 @@ def take_writes(state: SiteState, touched: Touched) -> Iterator[tuple[bytes, byt
     if touched.site:
         yield composed_key("site", site), orjson.dumps({"today": state.today})
         touched.site = False
+    if touched.told:
+        yield composed_key("told", site), orjson.dumps(sorted(state.told)) if state.told else None
+        touched.told = False
     yield from _part("profile", site, touched.profiles, state.profiles, _profile)
     yield from _part("booking", site, touched.bookings, state.bookings, _booking)
     yield from _part("stock", site, touched.stock, state.stock, _stock)
@@ -191,6 +195,10 @@ def _read_site(state: SiteState, name: str, value: bytes) -> None:
     state.today = orjson.loads(value)["today"]
 
 
+def _read_told(state: SiteState, name: str, value: bytes) -> None:
+    state.told = {(kind, id_) for kind, id_ in orjson.loads(value)}
+
+
 def _read_booking(state: SiteState, name: str, value: bytes) -> None:
     revision, day, start_s, segment, profile, status, *series = orjson.loads(value)
     state.bookings[name] = BookingEntry(
@@ -270,6 +278,7 @@ def _instant(text: str) -> datetime:
 
 _READERS: Final[dict[str, Callable[[SiteState, str, bytes], None]]] = {
     "site": _read_site,
+    "told": _read_told,
     "booking": _read_booking,
     "profile": _no_reader,
     "stock": _read_stock,

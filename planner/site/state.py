@@ -8,6 +8,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple
 
+from planner.forecast.outlook import Key
 from planner.learning.state import Learned
 from planner.messages import Alert, Proposal
 
@@ -199,6 +200,8 @@ class SiteState:
     profile_uses: dict[str, int] = field(default_factory=dict)
     """Derived: profile → number of bookings that name it."""
     learned: Learned = field(default_factory=Learned)
+    told: set[Key] = field(default_factory=set, compare=False, repr=False)
+    """Keys of which a forecast may have been published and not been withdrawn."""
     standing: dict[str, set[str]] | None = field(default=None, compare=False, repr=False)
     """item → keys of its alerts that are not over: a cache of ``alerts``, owned by ``planner.reorder``; None:
     not built yet. Whoever changes ``alerts`` elsewhere sets it to None."""

@@ -24,6 +24,8 @@ class Touched:
     learned: set[str] = field(default_factory=set)
     """Names of the parts of what the site has learned."""
     site: bool = False
+    told: bool = False
+    """Which forecasts have been published."""
 
     days: set[int] = field(default_factory=set)
     """Ordinals of days whose counts of bookings changed."""

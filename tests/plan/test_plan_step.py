@@ -203,7 +203,7 @@ def test_what_is_over_is_forgotten_and_the_unsettled_is_reported() -> None:
     assert not state.bookings
     assert driver.counts["bookings_forgotten_unsettled"] == 1
     left = {key.split(b"\x1f")[0] for key in driver.table.entries} - {b"@position"}
-    assert left <= {b"clock", b"site", b"stock", b"alert", b"proposal", b"learned"}
+    assert left <= {b"clock", b"site", b"stock", b"alert", b"proposal", b"learned", b"told"}
 
 
 def line(item: str, quantity: int) -> dict[str, Any]:

@@ -81,9 +81,9 @@ class RequirementLine(Model):
 class _Requirement(Model):
     schema_version: Literal[1] = 1
     booking_id: Identifier
-    revision: Annotated[int, Field(ge=1)]
+    revision: Annotated[int, Field(ge=1, le=1_000_000_000)]
     """Rises with each message about the booking: a lower or equal one changes nothing."""
-    booking_version: int
+    booking_version: Annotated[int, Field(ge=1, le=1_000_000)]
     site: Slug
     event_id: Identifier
     """The event that caused it."""
@@ -96,7 +96,7 @@ class RequirementStated(_Requirement):
     type: Literal["requirement.stated"] = "requirement.stated"
     status: Literal["booked", "arrived"] = "booked"
     protocol: Slug
-    protocol_version: int
+    protocol_version: Annotated[int, Field(ge=1, le=1_000_000)]
     catalogue_version: Identifier
     start: Instant
     day: date

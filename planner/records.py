@@ -83,10 +83,13 @@ def _shown(value: Any) -> str:
 
 
 def _printable(text: str) -> str:
-    """In UTF-8 and bounded: a message of the validator can repeat a name as long as the record."""
+    """In UTF-8, bounded, and without what a terminal would obey: a message of the validator can repeat a name as long
+    as the record, with any character in it."""
     if len(text) > _DETAIL_CHARACTERS_MAX:
         text = text[:_DETAIL_CHARACTERS_MAX] + "…"
-    return text.encode("utf-8", "backslashreplace").decode()
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text
 
 
 def coordinates(record: Record) -> str:

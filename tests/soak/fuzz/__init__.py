@@ -1,0 +1,1 @@
+"""Inputs that are wrong, and the steps that must stand them."""

@@ -55,6 +55,10 @@ class Outcome(Model):
 # --- requirements -----------------------------------------------------------------------------------------
 
 
+Moment = Annotated[Decimal, Field(ge=0, le=Decimal("1e12"), allow_inf_nan=False, max_digits=60)]
+"""Exact, with as many digits as products of probabilities take. Bounded: 1e-999999999 has as many as it says."""
+
+
 class RequirementLine(Model):
     """A line of a booking's requirement: containers (or mL, multi-dose) of one item.
 
@@ -68,13 +72,13 @@ class RequirementLine(Model):
     """None when the line is not taken from stock (``supply_mode``)."""
     supply_mode: Literal["stocked", "pharmacy-made", "externally-compounded"] = "stocked"
     dose: Quantity | None = None
-    probability: Decimal = Decimal(1)
+    probability: Annotated[Decimal, Field(ge=0, le=1, allow_inf_nan=False, max_digits=60)] = Decimal(1)
     unit: CountedIn = "containers"
-    mean: Decimal
-    variance: Decimal
-    maximum: Decimal
-    certain: Decimal
-    waste: Decimal = Decimal(0)
+    mean: Moment
+    variance: Moment
+    maximum: Moment
+    certain: Moment
+    waste: Moment = Decimal(0)
     """Expected content discarded, in the unit of the item's content (mL, mg), while the line is given."""
 
 

@@ -400,13 +400,11 @@ class PlanStep:
             return
         self.catalogue = Catalogue(bundle)
         effects.counts["catalogues"] += 1
-        cause = f"catalogue/{bundle.version}/{self.partition}"
         for planned in self._planned.values():
             planned.adopt(self.catalogue)
-            planned.touched.cause = cause
+            planned.touched.cause = cause = f"catalogue/{bundle.version}/{self.partition}"
             self._touched(planned)
-            # the days that went by while no catalogue knew the site are over before it is looked at
-            self._wake_site(planned, effects, cause)
+            self._wake_site(planned, effects, cause)  # days that went by while it was unknown end before it is planned
         self._wake = EARLIEST
 
     # --- sites --------------------------------------------------------------------------------------------
@@ -439,9 +437,8 @@ class PlanStep:
     def _review(self, planned: PlannedSite, effects: Effects) -> None:
         site = planned.state.site
         self._queue.reviews.pop(site, None)
-        if planned.has_due:
-            self._queue.forecasts[site] = None
         if self.now is None or not planned.known:
+            self._queue.forecasts[site] = None  # what was told is taken back
             return
         effects.counts["reviews"] += 1
         for published in planned.review(self.now):

@@ -146,8 +146,7 @@ class PlanStep:
         for record in chunk:
             self._handlers[record.topic](record, effects)
         if self._event_clock is not None:
-            latest = self._event_clock.greatest
-            if latest is not None and not self._queue.in_backlog:
+            if (latest := self._event_clock.greatest) is not None and not self._queue.in_backlog:
                 self._advance(latest, effects)
             self._event_clock.behind = "requirements" in self._queue.behind
             effects.writes.update(self._event_clock.take_writes())
@@ -428,8 +427,7 @@ class PlanStep:
     def _touched(self, planned: PlannedSite) -> None:
         """Something of the site is to be written, reviewed and published."""
         site = planned.state.site
-        self._written[site] = None
-        self._queue.reviews[site] = None
+        self._written[site] = self._queue.reviews[site] = None
         planned.hasten()
         if planned.wake is not None and planned.wake < self._wake:
             self._wake = planned.wake

@@ -92,6 +92,8 @@ class Target:
         if status and status <= {"refused", "dead-lettered"}:
             for table, old in zip(self.tables, before, strict=True):
                 changed = {k for k in table.entries.keys() | old.keys() if table.entries.get(k) != old.get(k)}
+                # the backlog's reviews go on meanwhile
+                changed = {key for key in changed if key.split(b"\x1f")[0] not in {b"alert", b"proposal", b"told"}}
                 if changed - {CLOCK_ENTRY}:
                     raise Harm(f"{status} and yet {sorted(changed)} changed: {given}")
 

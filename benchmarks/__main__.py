@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import (
+    backlog,
     booking_step_cost,
     books,
     city,
@@ -19,6 +20,7 @@ from benchmarks import (
     memory,
     policies,
     profiling,
+    restart,
     scaling,
     start,
 )
@@ -34,8 +36,14 @@ def _benchmarks(given: argparse.Namespace) -> dict[str, tuple[str, Callable[[], 
             lambda: city.main(city=file, repeats=1 if quick else 3, limit=30_000 if quick else None, broker=broker),
         ),
         "latency": (
-            "from publish to readable at 100 events/s",
-            lambda: latency.main(city=file, repeats=1 if quick else 3, seconds=10 if quick else 30, broker=broker),
+            "from publish to readable at 100 events/s, or at --rate",
+            lambda: latency.main(
+                city=file, repeats=1 if quick else 3, seconds=10 if quick else 30, broker=broker, per_s=given.rate
+            ),
+        ),
+        "backlog": (
+            "from publish to readable for a site while another partition replays 100,000 events",
+            lambda: backlog.main(events=10_000 if quick else backlog.EVENTS, broker=broker),
         ),
         "start": (
             "from the start of the process to the first event handled",
@@ -44,6 +52,10 @@ def _benchmarks(given: argparse.Namespace) -> dict[str, tuple[str, Callable[[], 
         "memory": (
             "memory of a worker by live booking",
             lambda: memory.main(live=40_000 if quick else memory.LIVE),
+        ),
+        "restart": (
+            "a restart with 1,000,000 live bookings: to its first new event, memory, disk",
+            lambda: restart.main(bookings=20_000 if quick else restart.BOOKINGS, broker=broker),
         ),
         "scaling": (
             "cost of an event by the number of live bookings (1,000,000: about half an hour)",
@@ -68,7 +80,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="all if none is given")
     parser.add_argument("--city", type=Path, default=load.CITY_FILE, metavar="FILE", help="the City bookings (CSV.gz)")
-    parser.add_argument("--broker", metavar="URL", help="kafka://host:port for city and latency, not the embedded log")
+    parser.add_argument("--broker", metavar="URL", help="kafka://host:port for city, latency, backlog, restart")
+    parser.add_argument("--rate", type=float, default=latency.PER_S, metavar="N", help="events/s of latency")
     parser.add_argument("--quick", action="store_true", help="less of everything: minutes in all")
     given = parser.parse_args()
     known = _benchmarks(given)

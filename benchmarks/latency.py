@@ -1,4 +1,4 @@
-"""From publish to readable, at 100 events/s against a running worker that has a City book: outcome, forecast, alert.
+"""From publish to readable at 100 events/s (or ``--rate``), beside a worker with a City book: outcome, forecast, alert.
 
 Every event is published by itself, on schedule, whether or not the one before has arrived (so that a stall counts for
 all who wait in it). Another client follows the topics. How an event is recognised:
@@ -38,7 +38,8 @@ SECONDS = 30
 WARM_EVENTS = 20_000
 STOCK_EVERY = 10
 PROBED_ITEMS = 20
-TARGET_MS = 250
+TARGET_MS = {"forecast": 250, "alert": 100}
+KAFKA_TARGET_MS = {"forecast": 250, "alert": 250}
 PREFIX = "planner."
 SITE = "city"
 ITEM = "magnesium-sulfate-500mg-ml-2ml-vial"
@@ -47,7 +48,7 @@ PATIENCE_S = 30.0
 
 
 @dataclass
-class _Heard:
+class Heard:
     """When what was read, in seconds of the monotonic clock."""
 
     outcomes: dict[tuple[str, int, int], float] = field(default_factory=dict)
@@ -74,7 +75,7 @@ class _Heard:
 
 
 @dataclass
-class _Sent:
+class Sent:
     at_s: float
     message: Message
     event_id: str
@@ -85,7 +86,7 @@ class _Sent:
     """When the log had it on disk."""
 
 
-def _load(bundle_items: list[str], at: datetime, count: int) -> list[_Sent]:
+def _load(bundle_items: list[str], at: datetime, count: int) -> list[Sent]:
     events = []
     shelves: dict[str, str | None] = dict.fromkeys(bundle_items[:PROBED_ITEMS])
     turns = itertools.cycle(shelves)
@@ -99,17 +100,17 @@ def _load(bundle_items: list[str], at: datetime, count: int) -> list[_Sent]:
             else:
                 message = load.counted(SITE, item, event_id, {}, at)
                 shelves[item] = None
-            events.append(_Sent(0.0, message, event_id, None))
+            events.append(Sent(0.0, message, event_id, None))
         else:
             start = (at + timedelta(days=5 + number % 80)).replace(hour=12, minute=0)
             fields = {"site": SITE, "protocol": "magnesium", "start": start}
             message = load.booking("booked", event_id, 1, at, fields)
-            events.append(_Sent(0.0, message, event_id, start.toordinal()))
+            events.append(Sent(0.0, message, event_id, start.toordinal()))
     return events
 
 
-async def _publish(client: LogClient, events: list[_Sent], per_s: float) -> None:
-    async def one(event: _Sent) -> None:
+async def publish_on_schedule(client: LogClient, events: list[Sent], per_s: float) -> None:
+    async def one(event: Sent) -> None:
         ((partition, offset),) = await client.publish([event.message])
         event.where = (event.message.topic, partition, offset)
         event.durable_s = time.monotonic()
@@ -123,14 +124,14 @@ async def _publish(client: LogClient, events: list[_Sent], per_s: float) -> None
     await asyncio.gather(*tasks)
 
 
-async def _follow(client: LogClient, topic: str, hear: Callable[[Record], None]) -> None:
+async def follow(client: LogClient, topic: str, hear: Callable[[Record], None]) -> None:
     async for chunk in client.read_chunks(topic, "latest", follow=True):
         for record in chunk:
             hear(record)
 
 
 async def _measure(
-    city: Path, directory: Path, seconds: float, warm: int, broker: str | None
+    city: Path, directory: Path, seconds: float, *, warm: int, broker: str | None, per_s: float
 ) -> dict[str, list[float]]:
     url = broker or f"sqlite:///{directory / 'planner.db'}"
     prefix = PREFIX if broker is None else f"{directory.name}-"
@@ -138,7 +139,7 @@ async def _measure(
     book = load.city_events(city)[:warm]
     bundle = load.default_bundle()
     items = [item.id for item in bundle.items if item.id != ITEM]
-    heard = _Heard()
+    heard = Heard()
     async with open_client(url, prefix) as publisher, open_client(url, prefix) as reader:
         await load.fill(publisher, settings, load.opening_stock(bundle, SITE, {ITEM}), book)
         environment = {"PLANNER_TOPIC_PREFIX": prefix}
@@ -148,15 +149,15 @@ async def _measure(
             for record in (await reader.latest("forecasts", key_prefix=FORECAST_KEY)).values():
                 heard.forecast(record)
             now = datetime.fromisoformat(orjson.loads(book[-1].value or b"{}")["occurred_at"])
-            events = _load(items, now, int(seconds * PER_S))
+            events = _load(items, now, int(seconds * per_s))
             followers = [
-                asyncio.create_task(_follow(reader, topic, hear))
+                asyncio.create_task(follow(reader, topic, hear))
                 for topic, hear in (
                     ("outcomes", heard.outcome), ("forecasts", heard.forecast), ("alerts", heard.alert)
                 )
             ]  # fmt: skip
             await asyncio.sleep(0.5)
-            await _publish(publisher, events, PER_S)
+            await publish_on_schedule(publisher, events, per_s)
             await wait_applied(reader, worker)
             await asyncio.sleep(0.5)
             for follower in followers:
@@ -165,7 +166,7 @@ async def _measure(
     return _latencies(events, heard)
 
 
-def _latencies(events: list[_Sent], heard: _Heard) -> dict[str, list[float]]:
+def _latencies(events: list[Sent], heard: Heard) -> dict[str, list[float]]:
     """Milliseconds by what was waited for."""
     found: dict[str, list[float]] = {"forecast": []}
     found["durable"] = [(event.durable_s - event.at_s) * 1000 for event in events]
@@ -177,7 +178,7 @@ def _latencies(events: list[_Sent], heard: _Heard) -> dict[str, list[float]]:
         for event in events
         if event.day is None and event.event_id in heard.alerts
     ]
-    by_day: dict[int, list[_Sent]] = defaultdict(list)
+    by_day: dict[int, list[Sent]] = defaultdict(list)
     for event in events:
         if event.day is not None:
             by_day[event.day].append(event)
@@ -197,14 +198,17 @@ def _latencies(events: list[_Sent], heard: _Heard) -> dict[str, list[float]]:
 
 def main(
     *, city: Path = load.CITY_FILE, seconds: float = SECONDS, repeats: int = 3, warm: int = WARM_EVENTS,
-    broker: str | None = None,
+    broker: str | None = None, per_s: float = PER_S,
 ) -> None:  # fmt: skip
     """Print the table."""
     runs = []
     with off_the_workers_core():
         for _ in range(repeats):
             with tempfile.TemporaryDirectory(prefix="planner-latency-") as directory:
-                runs.append(asyncio.run(_measure(city, Path(directory), seconds, warm, broker)))
+                runs.append(
+                    asyncio.run(_measure(city, Path(directory), seconds, warm=warm, broker=broker, per_s=per_s))
+                )
+    targets = KAFKA_TARGET_MS if broker else TARGET_MS
     rows = []
     for what in ("durable", "outcome", "forecast", "alert"):
         p50, p90, p99, most = (
@@ -214,12 +218,12 @@ def main(
         rows.append(
             (what, sum(len(run[what]) for run in runs), *(f"{np.median(at):,.0f}" for at in (p50, p90, p99)),
              " ".join(f"{value:,.0f}" for value in p99), f"{max(most):,.0f}",
-             met(median, TARGET_MS) if what in {"forecast", "alert"} else "")
+             met(median, targets[what]) if what in targets else "")
         )  # fmt: skip
     show(
-        f"From publish to readable elsewhere, ms: {PER_S} events/s for {seconds:g} s after {warm:,} City events"
+        f"From publish to readable elsewhere, ms: {per_s:g} events/s for {seconds:g} s after {warm:,} City events"
         f"{' (Kafka)' if broker else ''}",
-        ("", "events", "p50", "p90", "p99", "p99 of each run", "worst", f"p99 < {TARGET_MS}"),
+        ("", "events", "p50", "p90", "p99", "p99 of each run", "worst", "wanted: p99 <"),
         rows,
         f"Medians of {repeats} runs. The worker has core {worker_core()}; publisher and reader are one process on the",
         "other. Forecasts are published at most every 100 ms, which is part of their figures.",

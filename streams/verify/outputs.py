@@ -26,6 +26,8 @@ DECISIONS: Final = ("alerts", "proposals")
 FIGURES: Final = ("forecasts", "accuracy")
 """Published a moment later, of the newest state."""
 _ROUND_S: Final = 0.5
+_ROUNDS_LEAST: Final = 4
+"""However long they take: a suspicion is one after the first, and lasts, or not, after the next."""
 
 Named = tuple[str, bytes]
 """Topic and key."""
@@ -86,7 +88,7 @@ class Outputs:
 
         ``advance``: takes all partitions to a new cut. ``deadline_s``: how long to go on looking at what moves.
         """
-        began_s = time.monotonic()
+        began_s, rounds = time.monotonic(), 0
         self._suspected = {}
         self._compute(None)
         while True:
@@ -105,7 +107,8 @@ class Outputs:
             lasting = self._lasting(found)
             if lasting is not None:
                 return self._difference(lasting)
-            if not found or time.monotonic() - began_s > deadline_s:
+            rounds += 1
+            if not found or (rounds >= _ROUNDS_LEAST and time.monotonic() - began_s > deadline_s):
                 break
         self.in_motion = {topic: sum(name[0] == topic for name in found) for topic in self._readers}
         return None

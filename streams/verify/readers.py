@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from typing import Final
 
@@ -145,15 +145,16 @@ class InputReader:
 
 
 class Catalogues:
-    """The catalogues that were ever published, by version."""
+    """The catalogues that were ever published, by version; ``configured``: reads the one of the settings' directory."""
 
-    def __init__(self, known: Mapping[str, Bundle]) -> None:
+    def __init__(self, known: Mapping[str, Bundle], configured: Callable[[], Bundle | None]) -> None:
         self._known = dict(known)
+        self._configured = configured
 
     @classmethod
-    async def read(cls, client: LogClient, configured: Bundle | None) -> Catalogues:
-        """All that the log has; and the one in the settings' directory, which a first worker begins with."""
-        known = {} if configured is None else {configured.version: configured}
+    async def read(cls, client: LogClient, configured: Callable[[], Bundle | None]) -> Catalogues:
+        """All that the log has; the configured one is asked for when the log has not what a worker began with."""
+        known: dict[str, Bundle] = {}
         seen: set[bytes | None] = set()
         async for record in client.read("catalogue"):
             if record.value in seen:
@@ -162,7 +163,7 @@ class Catalogues:
             bundle = read_catalogue(record)
             if isinstance(bundle, Bundle):
                 known[bundle.version] = bundle
-        return cls(known)
+        return cls(known, configured)
 
     def of(self, version: str | None) -> Bundle:
         """The catalogue of a version; None: any (the table has its own).
@@ -170,6 +171,12 @@ class Catalogues:
         Raises:
             Gone: it is not on the log.
         """
+        if (
+            version not in self._known
+            and not (version is None and self._known)
+            and (bundle := self._configured()) is not None
+        ):
+            self._known[bundle.version] = bundle
         if version is None and self._known:
             return next(iter(self._known.values()))
         if version is None or version not in self._known:

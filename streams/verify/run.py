@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from config.settings import Settings
+from planner.catalogue.model import Bundle
 from planner.step import Message
 from planner.verify.compare import Difference
 from planner.verify.ends import Ends, Stream
@@ -90,11 +91,7 @@ class Verification:
     async def _prepare(self) -> None:
         client = self._client
         count = await client.partitions(names.changelog(names.PLAN))
-        try:
-            configured = configured_catalogue(self._settings)
-        except NothingKnown:
-            configured = None
-        catalogues = await Catalogues.read(client, configured)
+        catalogues = await Catalogues.read(client, self._configured)
         chosen = range(count) if self._only is None else sorted(self._only)
         agents = list(names.INPUTS)
         if self._site is not None:
@@ -110,6 +107,12 @@ class Verification:
         ]  # fmt: skip
         plans = [check for check in self._checks if check.agent == names.PLAN]
         self._outputs = Outputs(client, plans, lambda site: self._site in {None, site}, self._patience_s)
+
+    def _configured(self) -> Bundle | None:
+        try:
+            return configured_catalogue(self._settings)
+        except NothingKnown:
+            return None
 
     def _take(self, agent: str, partition: int, message: Message) -> None:
         """What a partition should have published."""

@@ -61,8 +61,8 @@ GARBAGE_THRESHOLDS = (50_000, 20, 50)
 it walks them again and again (15 % of the booking step: ``python -m benchmarks.booking_step_cost`` with either)."""
 
 
-def work(settings: Settings, bundle: Bundle | None = None) -> int:
-    """Run a worker as the whole program, on uvloop where there is one. Returns an exit code."""
+def work(settings: Settings, bundle: Bundle | None = None, *, until_ended: int | None = None) -> int:
+    """Run a worker as the whole program, on uvloop where there is one. Returns an exit code. See ``run_worker``."""
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     try:
         import uvloop  # noqa: PLC0415 - there is none on some systems
@@ -71,7 +71,7 @@ def work(settings: Settings, bundle: Bundle | None = None) -> int:
     except ImportError:
         make_loop = None
     with asyncio.Runner(loop_factory=make_loop) as runner:
-        code = runner.run(run_worker(settings, bundle))
+        code = runner.run(run_worker(settings, bundle, until_ended=until_ended))
         if code == HUNG:
             # tasks and threads that do not end would keep the process for ever; what was applied is durable
             logging.shutdown()
@@ -80,19 +80,26 @@ def work(settings: Settings, bundle: Bundle | None = None) -> int:
 
 
 async def run_worker(
-    settings: Settings, bundle: Bundle | None = None, *, started: Callable[[PlannerApp], None] | None = None
+    settings: Settings,
+    bundle: Bundle | None = None,
+    *,
+    started: Callable[[PlannerApp], None] | None = None,
+    until_ended: int | None = None,
 ) -> int:
     """Run a worker until SIGTERM or SIGINT; returns an exit code, having logged why.
 
     Args:
         bundle: in place of the one in the settings' catalogue directory.
         started: told when events are being applied.
+        until_ended: a pipe to stop at the end of: whoever holds its other end has died, however suddenly.
     """
     configure_logs(settings.log_format, settings.log_level)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    if until_ended is not None:
+        loop.add_reader(until_ended, _stop_at_the_end, until_ended, stop)
     try:
         check_version(allow_untested=settings.allow_untested_faust)
         with _only_worker(settings):
@@ -110,6 +117,14 @@ async def run_worker(
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+        if until_ended is not None:
+            loop.remove_reader(until_ended)
+
+
+def _stop_at_the_end(pipe: int, stop: asyncio.Event) -> None:
+    if not os.read(pipe, 4096):
+        asyncio.get_running_loop().remove_reader(pipe)
+        stop.set()
 
 
 @contextlib.contextmanager

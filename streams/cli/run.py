@@ -34,8 +34,13 @@ goes on where it was when it is started again. Several may run on Kafka, one on 
 @click.option("--http-port", type=int, help="Serve /healthz, /readyz, /livez and /metrics there.")
 @click.option("--log-format", type=click.Choice(["console", "json"]), help="How log lines are written.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="The least severe.")
+@click.option(
+    "--until-stdin-ends",
+    is_flag=True,
+    help="Stop when standard input ends: with the program that started the worker and holds the other end.",
+)
 @click.pass_context
-def run(ctx: click.Context, /, **given: Any) -> None:
+def run(ctx: click.Context, /, until_stdin_ends: bool, **given: Any) -> None:
     """Run a worker: booking events in; requirements, forecasts, alerts and proposals out."""
     chosen = {name: value for name, value in given.items() if value is not None}
     before = session_of(ctx).settings
@@ -51,4 +56,4 @@ def run(ctx: click.Context, /, **given: Any) -> None:
 
     gc.freeze()
     gc.enable()
-    sys.exit(work(settings))
+    sys.exit(work(settings, until_ended=sys.stdin.fileno() if until_stdin_ends else None))

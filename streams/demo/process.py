@@ -23,7 +23,7 @@ class WorkerProcess:
     """``async with WorkerProcess(…)``: started on entry, stopped (in the end killed) on exit."""
 
     def __init__(self, broker_url: str, prefix: str, log_file: Path, environment: dict[str, str]) -> None:
-        self._arguments = ["--broker", broker_url, "--prefix", prefix, "run", "--clock", "event"]
+        self._arguments = ["--broker", broker_url, "--prefix", prefix, "run", "--clock", "event", "--until-stdin-ends"]
         self._log_file = log_file
         self._environment = environment
         self._process: asyncio.subprocess.Process | None = None
@@ -35,7 +35,8 @@ class WorkerProcess:
                 "-m",
                 "streams.cli",
                 *self._arguments,
-                stdin=asyncio.subprocess.DEVNULL,
+                # Never written to. It ends with the demo, even with one that was killed, and the worker with it.
+                stdin=asyncio.subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **self._environment},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -11,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from streams.log import LogUnavailable, WorkerPresent
+from streams.log import LogFull, LogUnavailable, WorkerPresent
 
 
 class WorkerLock:
@@ -30,7 +32,7 @@ class WorkerLock:
 
         Raises:
             WorkerPresent: another worker has it; the message says which.
-            LogUnavailable: the file cannot be made.
+            LogUnavailable, LogFull: the file cannot be made.
         """
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,9 +56,12 @@ class WorkerLock:
             holder = _described(file.read())
             file.close()
             raise WorkerPresent(f"{self._database}: another worker has this log ({holder})") from None
-        except BaseException:
-            file.close()
-            raise
+        except OSError as error:
+            with contextlib.suppress(OSError):  # what could not be written cannot be flushed either
+                file.close()
+            if error.errno == errno.ENOSPC:
+                raise LogFull(f"{self._database}: no room on the disk; nothing was written") from error
+            raise LogUnavailable(f"{self._path}: cannot be written: {error.strerror}") from error
         self._file = file
 
     def release(self) -> None:

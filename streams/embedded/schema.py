@@ -71,9 +71,10 @@ _TABLES: Final = (
     ) STRICT, WITHOUT ROWID""",
 )
 
-# Pages of WAL after which a commit moves them into the file: few enough that no commit takes long.
-_CHECKPOINT_PAGES: Final = 2_000
-_WAL_BYTES_KEPT: Final = 64 << 20
+CHECKPOINT_PAGES: Final = 2_000
+"""Pages of WAL after which a commit moves them into the file: few enough that no commit takes long."""
+WAL_BYTES_KEPT: Final = 64 << 20
+"""Of a WAL that had to grow, because somebody read an old state for long, so much is kept once it begins anew."""
 
 
 def connect(
@@ -94,8 +95,8 @@ def connect(
             if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
                 raise LogUnavailable(f"{path}: its file system cannot share memory between processes (no WAL)")
             connection.execute(f"PRAGMA synchronous = {durability}")
-            connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-            connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES_KEPT}")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+            connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
             _make_tables(connection, path)
         except BaseException:
             connection.close()
@@ -180,7 +181,10 @@ class Guard:
 
     def _translate(self, error: sqlite3.Error) -> LogError | None:
         path = self._path
-        match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+        code = getattr(error, "sqlite_errorcode", 0)
+        if code == sqlite3.SQLITE_IOERR_SHMSIZE:
+            code = sqlite3.SQLITE_FULL  # even who only looks needs a few pages, for the index of the WAL
+        match code & 0xFF:
             case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
                 return LogBusy(f"{path}: another process has been writing for more than {self._busy_seconds:g} s")
             case sqlite3.SQLITE_FULL:

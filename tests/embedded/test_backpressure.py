@@ -43,8 +43,8 @@ def padded(messages: list[Message]) -> list[Message]:
     """The booking events of a history, made long."""
     long = []
     for message in messages:
-        if message.topic == "bookings" and message.value is not None and message.value.endswith(b"}"):
-            body = orjson.loads(message.value) | {"padding": "x" * PADDING_BYTES}
+        if message.topic == "bookings" and (message.value or b"").startswith(b'{"schema_version"'):
+            body = orjson.loads(message.value or b"") | {"padding": "x" * PADDING_BYTES}
             long.append(message._replace(value=orjson.dumps(body)))
     return long
 

@@ -96,11 +96,11 @@ async def test_a_file_that_may_not_grow(nursery: Nursery, tmp_path: Path) -> Non
 
 
 def _ended(worker: Child) -> str:
-    """What a worker that must end by itself has said last."""
+    """What a worker that must end by itself has said."""
     assert worker.wait() == LOG_FAILED, worker.said()[-3000:]
-    last = worker.said().splitlines()[-1]
-    assert "log_failed" in last or "log_cannot_be_used" in last, worker.said()[-3000:]
-    return last
+    said = worker.said()
+    assert "log_failed" in said or "log_cannot_be_used" in said, said[-3000:]
+    return said
 
 
 async def _applied_so_far(directory: Path, bundle: Bundle, elsewhere: Path) -> tuple[int, ...]:

@@ -78,7 +78,7 @@ async def test_at_any_moment_the_worker_stops_and_says_why_and_goes_on_with_room
     (disk / "ballast").unlink()
     async with bench.client() as client:
         await bench.finish(client)
-        await bench.judged(client, bundle, seed=SEED, repeats=False)
+        await bench.judged(client, bundle, seed=SEED)
 
 
 async def test_a_file_that_may_not_grow(nursery: Nursery, tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ async def test_a_file_that_may_not_grow(nursery: Nursery, tmp_path: Path) -> Non
         await _applied_so_far(tmp_path, bundle, tmp_path / f"copy-{limit_bytes}")
     async with bench.client() as client:
         await bench.finish(client)
-        await bench.judged(client, bundle, seed=SEED, repeats=False)
+        await bench.judged(client, bundle, seed=SEED)
 
 
 def _ended(worker: Child) -> str:
@@ -108,7 +108,7 @@ async def _applied_so_far(directory: Path, bundle: Bundle, elsewhere: Path) -> t
     _copy(directory, elsewhere)
     async with open_client(f"sqlite:///{elsewhere}/planner.db", "full.") as client:
         course = Course()
-        await judge(client, bundle, course, seed=SEED, repeats=False, ended=False)
+        await judge(client, bundle, course, seed=SEED, holes=False, ended=False)
     return tuple(end for stretch in course.applied.values() for _, end in stretch)
 
 

@@ -77,9 +77,9 @@ class Bench:
         if status != 0:
             raise AssertionError(f"a clean stop ended with {status}: {worker.said()[-3000:]}")
 
-    async def judged(self, client: LogClient, bundle: Bundle, *, seed: int, repeats: bool) -> Verdict:
+    async def judged(self, client: LogClient, bundle: Bundle, *, seed: int) -> Verdict:
         """See ``judge``."""
-        return await judge(client, bundle, self.course, seed=seed, repeats=repeats)
+        return await judge(client, bundle, self.course, seed=seed, holes=not self.settings.embedded)
 
     async def waiting(self, client: LogClient) -> dict[str, int]:
         """agent/topic → records that are on the log and not yet applied."""

@@ -11,7 +11,7 @@ decode         a record is decoded                        the same
 step           a step folds a chunk into a page           the same
 publish        messages are appended in a transaction     a batch of messages is sent
 table write    entries are put in the same transaction    a batch of the changelog is sent
-commit         the transaction commits                    the group's offsets, or a transaction, commit
+commit         the transaction commits                    the transaction commits
 ack            the chunk is acknowledged to the consumer  the same
 =============  =========================================  ==============================================
 """
@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import aiokafka
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import NotLeaderForPartitionError
 
 import planner.booking_step
 import planner.plan_step
@@ -99,7 +99,7 @@ def arm(crash: dict[str, Any] | None, counts: str | None) -> None:
     _wrap_embedded()
     _wrap_kafka()
     if _kafka():
-        _SEAMS.fault = lambda: KafkaConnectionError("injected: the connection broke")
+        _SEAMS.fault = lambda: NotLeaderForPartitionError("injected: a broker died")
     elif crash is not None and (crash["point"], crash["when"]) == ("commit", "after"):
         # what a disk may say whose answer does not tell whether it has written
         _SEAMS.fault = lambda: LogUnavailable("injected: disk I/O error")
@@ -174,7 +174,7 @@ def _wrap_embedded() -> None:
 
 
 def _wrap_kafka() -> None:
-    producer, consumer = aiokafka.AIOKafkaProducer, aiokafka.AIOKafkaConsumer
+    producer = aiokafka.AIOKafkaProducer
     send_batch = producer.send_batch
 
     async def send(self: Any, batch: Any, topic: str, *, partition: int) -> Awaitable[Any]:
@@ -190,8 +190,7 @@ def _wrap_kafka() -> None:
         return asyncio.ensure_future(acknowledged())
 
     producer.send_batch = send
-    for owner, name in ((producer, "commit_transaction"), (consumer, "commit")):
-        setattr(owner, name, _around_call("commit", getattr(owner, name)))
+    producer.commit_transaction = _around_call("commit", producer.commit_transaction)
 
 
 def _around_call(point: str, function: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:

@@ -164,7 +164,7 @@ async def run(
             await bench.course.follow(client)
         await publishing.finish()
         await bench.finish(client)
-        verdict = await bench.judged(client, bundle, seed=seed, repeats=False)
+        verdict = await bench.judged(client, bundle, seed=seed)
         await _check_told(client, counts)
     return counts, verdict
 

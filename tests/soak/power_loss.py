@@ -209,7 +209,7 @@ async def check(bench: Bench, whole: LogClient, bundle: Bundle, copy: Copy, seed
     async with open_client(f"sqlite:///{path}", PREFIX) as client:
         await _check_prefix(client, whole)
         course = Course()
-        await judge(client, bundle, course, seed=seed, repeats=False, ended=False)
+        await judge(client, bundle, course, seed=seed, holes=False, ended=False)
         applied = await _applied(client)
         kept = all(applied.get(where, 0) >= offset for where, offset in copy.acknowledged.items())
         assert kept or bench.settings.durability == "normal", (
@@ -217,7 +217,7 @@ async def check(bench: Bench, whole: LogClient, bundle: Bundle, copy: Copy, seed
         )
         bench.course = course
         await bench.finish(client)
-        await bench.judged(client, bundle, seed=seed, repeats=False)
+        await bench.judged(client, bundle, seed=seed)
     return kept
 
 

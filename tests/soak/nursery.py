@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 """Longest wait for anything; nothing passes or fails by how long it took."""
 
 

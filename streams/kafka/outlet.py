@@ -14,12 +14,11 @@ from aiokafka.errors import (
     InvalidProducerIdMapping,
     InvalidTxnState,
     KafkaError,
-    LeaderNotAvailableError,
-    NotLeaderForPartitionError,
     OutOfOrderSequenceNumber,
     ProducerClosed,
     ProducerFenced,
     UnknownProducerId,
+    UnknownTopicOrPartitionError,
 )
 
 from planner.step import Message
@@ -39,11 +38,10 @@ VOID: Final = (
     InvalidTxnState,
     UnknownProducerId,
     OutOfOrderSequenceNumber,
-    NotLeaderForPartitionError,
-    LeaderNotAvailableError,
     ProducerClosed,
 )
-"""After these a transaction is void, or nobody knows whether it was committed: only the log can tell."""
+"""After these, and those that might pass, a transaction is void, or nobody knows whether it was committed: only the
+log can tell."""
 STARTS_AT_ONCE: Final = 16
 
 
@@ -80,11 +78,12 @@ class KafkaOutlet:
         self._starts = asyncio.Semaphore(STARTS_AT_ONCE)
 
     async def own(self, agent: str, partitions: set[int]) -> None:
-        """See Outlet. A writer that is idle is kept: if it was fenced, its next transaction will tell."""
-        before = {partition for name, partition in self._writers if name == agent}
-        kept = {partition for partition in partitions & before if self._writers[agent, partition].idle}
-        await asyncio.gather(*(self._writers.pop((agent, partition)).close() for partition in before - kept))
-        await asyncio.gather(*(self._start(agent, partition) for partition in partitions - kept))
+        """See Outlet. All are started anew, also those we had: a start waits until the markers of the last commit are
+        written, without which the changelog's end, as it is told, would lie before what the store holds.
+        """
+        before = [key for key in self._writers if key[0] == agent]
+        await asyncio.gather(*(self._writers.pop(key).close() for key in before))
+        await asyncio.gather(*(self._start(agent, partition) for partition in partitions))
 
     async def _start(self, agent: str, partition: int) -> None:
         transactional_id = f"{self._group}-{agent}-{partition}"
@@ -107,6 +106,7 @@ class KafkaOutlet:
         records = await self._sorted(page.agent, page.partition, page.messages)
         changelog = TopicPartition(page.changelog, page.partition)
         if page.writes:
+            await self._count(page.agent, self._writer(page.agent, page.partition), page.changelog)
             records[changelog] = [(key, value, ()) for key, value in page.writes.items()]
         last = await self._transact(page.agent, page.partition, records, page.still_ours)
         if page.writes:
@@ -126,12 +126,21 @@ class KafkaOutlet:
         for message in messages:
             topic = self._prefix + message.topic
             if topic not in counts:
-                counts[topic] = await writer.partitions(topic)
+                counts[topic] = await self._count(agent, writer, topic)
             target = message.partition
             if target is None:
                 target = partition_of(message.key or b"", counts[topic])
             sorted_[TopicPartition(topic, target)].append((message.key, message.value, message.headers))
         return dict(sorted_)
+
+    async def _count(self, agent: str, writer: PartitionWriter, topic: str) -> int:
+        """Number of partitions; asked once, and again while brokers that hang or come back do not know the topic."""
+        return await patiently(
+            persist(lambda: writer.partitions(topic), (UnknownTopicOrPartitionError,), self._retry_limit_s, agent),
+            self._retry_limit_s,
+            agent,
+            f"to know the topic {topic}",
+        )
 
     def _writer(self, agent: str, partition: int) -> PartitionWriter:
         if (writer := self._writers.get((agent, partition))) is None:
@@ -156,7 +165,7 @@ class KafkaOutlet:
             )
         except KafkaError as error:
             # aiokafka's sender, when it meets what it does not know, ends with the plain class
-            if not isinstance(error, VOID) and type(error) is not KafkaError:
+            if not (error.retriable or isinstance(error, VOID) or type(error) is KafkaError):
                 raise
             log.warning("transaction_void", agent=agent, partition=partition, error=repr(error))
             metrics.void_transactions.labels(agent).inc()

@@ -53,11 +53,6 @@ class PartitionWriter:
             raise
         self._usable = True
 
-    @property
-    def idle(self) -> bool:
-        """Whether it can be kept: usable, with nothing under way."""
-        return self._usable and not self._turn.locked()
-
     async def close(self) -> None:
         """Write nothing more. What is under way fails, and is aborted by the next writer."""
         self._usable = False

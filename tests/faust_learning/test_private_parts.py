@@ -13,10 +13,14 @@ from typing import Any
 import faust
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import Fetcher as AiokafkaFetcher
-from aiokafka.consumer.fetcher import FetchResult
+from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState, TopicPartitionState
+from aiokafka.producer.message_accumulator import MessageAccumulator
+from aiokafka.producer.sender import AddPartitionsToTxnHandler, EndTxnHandler, Sender, SendProduceReqHandler
+from aiokafka.producer.transaction_manager import TransactionManager
 from faust.assignor.client_assignment import ClientAssignment
 from faust.assignor.partition_assignor import PartitionAssignor
 from faust.tables.base import Collection
@@ -26,7 +30,6 @@ from faust.transport.conductor import Conductor
 from faust.transport.consumer import Consumer, ConsumerThread, Fetcher
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.transport.drivers.aiokafka import Consumer as KafkaDriverConsumer
-from faust.transport.drivers.aiokafka import Producer as KafkaDriverProducer
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage, Message
 from mode.services import ServiceTask
@@ -256,26 +259,20 @@ def test_consumer_thread_parts() -> None:
     assert "fetch_max_wait_ms=1500" in source(AIOKafkaConsumerThread._create_worker_consumer)
 
 
-def test_producer_parts() -> None:
-    assert parameters(KafkaDriverProducer._settings_extra) == ["self"]
-    assert parameters(KafkaDriverProducer._ensure_producer) == ["self"]
-    text = source(KafkaDriverProducer._new_producer)
-    assert text.index("_settings_default") < text.index("_settings_extra"), "ours win"
-
-
-def test_aiokafka_fetches_records_in_one_go_after_it_wakes() -> None:
-    """A fetch that is cancelled while it waits has taken no record."""
+def test_aiokafka_hands_over_what_it_has_without_waiting() -> None:
+    """Between two looks we wait on a waiter of its own, so that a fetch of nothing but markers is seen too."""
     assert parameters(AiokafkaFetcher.fetched_records) == ["self", "partitions", "timeout", "max_records"]
     text = source(AiokafkaFetcher.fetched_records)
-    taking = text[text.index("drained = {}") : text.index("return drained")]
-    assert "await" not in taking
+    assert "if drained or not timeout:\n                return drained" in text
+    assert "waiter = self._create_fetch_waiter()" in text
+    assert parameters(AiokafkaFetcher._create_fetch_waiter) == ["self"]
 
 
 def test_aiokafka_moves_the_position_when_records_are_taken() -> None:
     assert "self._update_position()" in source(FetchResult.getall)
     assert isinstance(inspect.getattr_static(TopicPartitionState, "position"), property)
     assert isinstance(inspect.getattr_static(TopicPartitionState, "has_valid_position"), property)
-    assert "self.highwater" in source(TopicPartitionState)
+    assert "self.lso" in source(TopicPartitionState)
     assert isinstance(inspect.getattr_static(SubscriptionState, "subscription"), property)
 
 
@@ -286,12 +283,57 @@ def test_aiokafka_consumer_fields() -> None:
     assert "fetch_max_wait_ms=self._fetch_max_wait_ms" in source(AIOKafkaConsumer.start), "read after it was set"
 
 
-def test_aiokafka_heartbeats_tell_whether_they_were_confirmed() -> None:
-    text = source(GroupCoordinator._heartbeat_routine)
-    assert "success = await self._do_heartbeat()" in text
-    assert parameters(GroupCoordinator._do_heartbeat) == ["self"]
+def test_aiokafka_reads_what_is_committed_when_told_after_construction() -> None:
+    assert "isolation_level=self._isolation_level" in source(AIOKafkaConsumer.start)
+    assert 'isolation_level: str = "read_uncommitted"' in source(AIOKafkaConsumerThread._create_worker_consumer)
+    assert "READ_COMMITTED" in source(PartitionRecords._unpack_records)
+
+
+def test_aiokafka_moves_past_markers_and_what_was_aborted() -> None:
+    """Recovery waits for a changelog's end, and the last record there is a marker."""
+    text = source(PartitionRecords._unpack_records)
+    assert text.count("self.next_fetch_offset = next_batch.next_offset") == 3
+
+
+def test_a_group_can_be_asked_for_a_new_assignment() -> None:
+    assert parameters(GroupCoordinator.request_rejoin) == ["self"]
+    assert "self._rejoin_needed_fut" in source(GroupCoordinator.request_rejoin)
 
 
 def test_aiokafka_sends_batches_that_we_build() -> None:
     assert parameters(AIOKafkaProducer.send_batch) == ["self", "batch", "topic", "partition"]
     assert parameters(AIOKafkaProducer.create_batch) == ["self"]
+
+
+# --- kafka/writer.py, kafka/connection.py, kafka/outlet.py ------------------------------------------------------
+
+
+def test_a_transactional_producer_fences_when_it_starts() -> None:
+    """The id is initialised before ``start`` returns, not with the first transaction."""
+    assert "await self._maybe_wait_for_pid()" in source(Sender.start)
+    assert "await self._sender.start()" in source(AIOKafkaProducer.start)
+
+
+def test_a_fenced_producer_says_so() -> None:
+    assert "exc = ProducerFenced()" in source(SendProduceReqHandler.handle_response)
+    for handler in (AddPartitionsToTxnHandler, EndTxnHandler):
+        assert "raise ProducerFenced()" in source(handler.handle_response), handler
+
+
+def test_what_the_sender_does_not_know_ends_it_with_the_plain_error() -> None:
+    assert 'raise KafkaError("Unexpected error during batch delivery")' in source(Sender._sender_routine)
+
+
+def test_a_commit_that_is_not_answered_is_tried_again() -> None:
+    assert "commit_result = txn_manager.needs_transaction_commit()" in source(Sender._maybe_do_transactional_request)
+    assert "self._pending_batches" in source(MessageAccumulator.flush_for_commit)
+
+
+def test_fields_by_which_a_producer_is_given_up() -> None:
+    assert "self._message_accumulator" in source(AIOKafkaProducer)
+    assert "def sender_task" in source(Sender)
+    for name in ("_pid_waiter", "_transaction_waiter"):
+        assert f"self.{name}" in source(TransactionManager), name
+    for name in ("_pending_batches", "_batches"):
+        assert f"self.{name}" in source(MessageAccumulator), name
+    assert "_md_update_fut" in source(AIOKafkaClient)

@@ -104,29 +104,38 @@ def jars(version: str = KAFKA_VERSION) -> Path:
     Raises:
         KafkaNotRunnableError: they are not there and cannot be fetched.
     """
+    wanted = [
+        ("org.apache.kafka", f"kafka_{SCALA_VERSION}", version),
+        ("org.apache.logging.log4j", "log4j-slf4j-impl", LOG4J_VERSION),  # else the broker logs nothing
+    ]
+    return artifacts(f"kafka-{version}", wanted)
+
+
+def artifacts(name: str, wanted: Sequence[tuple[str, str, str]]) -> Path:
+    """The directory ``name`` with the jars of (group, artifact, version) and all they need, fetched the first time.
+
+    Raises:
+        KafkaNotRunnableError: they are not there and cannot be fetched.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infusion-supply-planner"
-    directory = cache / f"kafka-{version}"
+    directory = cache / name
     if directory.is_dir():
         return directory
     maven = shutil.which("mvn")
     if not maven:
-        raise KafkaNotRunnableError(f"no container engine answers, and Maven (mvn) is missing to fetch Kafka {version}")
+        raise KafkaNotRunnableError(f"no container engine answers, and Maven (mvn) is missing to fetch {name}")
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs may start together
         if directory.is_dir():
             return directory
         with tempfile.TemporaryDirectory(dir=cache, prefix="fetching-") as scratch:
-            _fetch(maven, version, Path(scratch))
+            _fetch(maven, name, wanted, Path(scratch))
             Path(scratch, "jars").rename(directory)
     return directory
 
 
-def _fetch(maven: str, version: str, scratch: Path) -> None:
-    wanted = [
-        ("org.apache.kafka", f"kafka_{SCALA_VERSION}", version),
-        ("org.apache.logging.log4j", "log4j-slf4j-impl", LOG4J_VERSION),  # else the broker logs nothing
-    ]
+def _fetch(maven: str, name: str, wanted: Sequence[tuple[str, str, str]], scratch: Path) -> None:
     dependencies = "".join(
         f"<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId><version>{number}</version></dependency>"
         for group, artifact, number in wanted
@@ -140,10 +149,10 @@ def _fetch(maven: str, version: str, scratch: Path) -> None:
     try:
         answer = subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=600, check=False)
     except subprocess.TimeoutExpired as error:
-        raise KafkaNotRunnableError(f"fetching Kafka {version} with Maven took more than 600 s") from error
+        raise KafkaNotRunnableError(f"fetching {name} with Maven took more than 600 s") from error
     if answer.returncode != 0:
         lines = [line for line in (answer.stdout + answer.stderr).splitlines() if "ERROR" in line]
-        raise KafkaNotRunnableError(f"Maven cannot fetch Kafka {version}: {lines[0] if lines else 'no reason given'}")
+        raise KafkaNotRunnableError(f"Maven cannot fetch {name}: {lines[0] if lines else 'no reason given'}")
 
 
 @dataclass(frozen=True, slots=True)

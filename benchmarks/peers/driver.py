@@ -1,0 +1,154 @@
+"""The comparison: the peers by turns within one run, on one broker; prints the tables."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks import load
+from benchmarks.peers import inputs
+from benchmarks.peers.programs import PEERS, Peer
+from benchmarks.peers.run import PeerFailed, Run, chain_sites, run_peer
+from benchmarks.table import show
+from benchmarks.worker import off_the_workers_core, worker_core
+from planner.step import Message
+from tests.kafka_broker import KafkaCluster, KafkaNotRunnableError
+
+JOBS = ("whole", "small")
+INPUTS = ("city", "chain")
+CHAIN_EVENTS = 150_000
+REFERENCE = "planner"
+
+
+def _events(which: str, city: Path, count: int | None) -> list[Message]:
+    return inputs.city(city, count) if which == "city" else inputs.chain(count or CHAIN_EVENTS)
+
+
+@contextmanager
+def _broker(given: str | None) -> Iterator[str]:
+    if given is not None:
+        yield given
+        return
+    try:
+        cluster = KafkaCluster(heap_mb=768, fast_start=False)
+    except KafkaNotRunnableError as reason:
+        raise load.NoLoad(f"no Kafka here: {reason}") from reason
+    with cluster:
+        yield cluster.bootstrap
+
+
+def compare(
+    job: str, which: str, names: Sequence[str], *, city: Path = load.CITY_FILE, count: int | None = None,
+    repeats: int = 3, broker: str | None = None,
+) -> list[list[Run]]:  # fmt: skip
+    """Run the peers by turns and print their table.
+
+    Args:
+        which: the input, one of ``INPUTS``.
+        count: only so many of the first events.
+        broker: ``host:port`` of one that runs; None: one of our own, beside the peers' core.
+    """
+    chosen = []
+    for peer in (PEERS[name] for name in names if job in PEERS[name].jobs):
+        if (reason := peer.missing()) is None:
+            chosen.append(peer)
+        else:
+            print(f"{peer.name}: left out: {reason}", file=sys.stderr)
+    events = _events(which, city, count)
+    runs: dict[str, list[Run]] = {peer.name: [] for peer in chosen}
+    failures: dict[str, str] = {}
+    with off_the_workers_core(), _broker(broker) as bootstrap:
+        for turn in range(repeats):
+            for peer in chosen:
+                part = events[: peer.events_max]
+                wanted = inputs.expected(part) if job == "small" else None
+                try:
+                    run = asyncio.run(
+                        run_peer(peer, job, part, broker=bootstrap, core=worker_core(), wanted=wanted,
+                                 sites=chain_sites(which), look=turn == 0)
+                    )  # fmt: skip
+                except PeerFailed as failure:
+                    failures[peer.name] = str(failure)
+                    print(f"{peer.name}: FAILED: {failure}", file=sys.stderr, flush=True)
+                    continue
+                runs[peer.name].append(run)
+                print(f"{job} {which} {run}", file=sys.stderr, flush=True)
+    found = [same for same in runs.values() if same]
+    _show(job, which, len(events), found, failures)
+    return found
+
+
+def _show(job: str, which: str, count: int, runs: list[list[Run]], failures: dict[str, str]) -> None:
+    by_clock = {same[0].peer: statistics.median(run.per_s for run in same) for same in runs}
+    by_cpu = {same[0].peer: statistics.median(run.per_cpu_s for run in same) for same in runs}
+    rows = [
+        (
+            name,
+            len(same),
+            f"{same[-1].events:,.0f}",
+            f"{by_clock[name]:,.0f}",
+            _spread([run.per_s for run in same]),
+            f"{by_cpu[name]:,.0f}",
+            _spread([run.per_cpu_s for run in same]),
+            _ratio(by_clock, name),
+            _ratio(by_cpu, name),
+            f"{same[-1].rss_mb:,.0f}",
+        )
+        for same in runs
+        for name in [same[0].peer]
+    ]
+    show(
+        f"{job} job, {which} ({count:,} records), program on core {worker_core()}, broker on the other",
+        ("peer", "runs", "events", "per s", "least–most", "per CPU s", "least–most", "planner ÷ it, clock",
+         "planner ÷ it, CPU", "RSS MB"),
+        rows,
+        "From the first output to the last, of the events in between. Outputs of each peer's first run were compared.",
+        *(f"{name} failed: {reason}" for name, reason in failures.items()),
+        *_agreement(job, runs),
+    )  # fmt: skip
+
+
+def _spread(values: list[float]) -> str:
+    return f"{min(values):,.0f}–{max(values):,.0f}"
+
+
+def _ratio(figures: dict[str, float], name: str) -> str:
+    return f"{figures[REFERENCE] / figures[name]:.2f}" if REFERENCE in figures else ""
+
+
+def _agreement(job: str, runs: list[list[Run]]) -> list[str]:
+    """Of the whole core: whether the outputs of peers that had the same records agree."""
+    if job == "small":
+        return ["Totals and unreadable records of all: as a plain fold gives them."]
+    lines = []
+    first: Any = None
+    for same in runs:
+        statuses, last = same[0].outputs
+        if PEERS[same[0].peer].events_max is not None:
+            continue
+        if first is None:
+            first = statuses, last
+        kinds = [topic for topic, _ in last]
+        differ = sum(first[1].get(key) != value for key, value in last.items())
+        lines.append(
+            f"{same[0].peer}: {dict(statuses)}; {kinds.count('forecasts'):,} forecasts, {kinds.count('alerts'):,} "
+            f"alerts, of which {differ:,} are not byte for byte those of {runs[0][0].peer}"
+        )
+    return lines
+
+
+def main(*, city: Path = load.CITY_FILE, quick: bool = False) -> None:
+    """All tables."""
+    for job in JOBS:
+        for which in INPUTS:
+            compare(job, which, list(PEERS), city=city, count=15_000 if quick else None, repeats=1 if quick else 3)
+
+
+def peers_of(job: str) -> list[Peer]:
+    """Those that can run it here."""
+    return [peer for peer in PEERS.values() if job in peer.jobs and peer.missing() is None]

@@ -1,0 +1,221 @@
+"""One run of one peer: fill the topics, start its program on its core, watch the topics' ends, look at the outputs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from benchmarks import load
+from benchmarks.peers.inputs import CHAIN_SITES, Expected, need
+from benchmarks.peers.job import OUTPUT, PARTITIONS, Task
+from benchmarks.peers.programs import Peer
+from benchmarks.worker import TICKS_PER_S
+from config.settings import Settings
+from planner.step import Message
+from streams.log import LogClient, TopicSpec, open_client
+from streams.names import changelog
+from streams.topics import topic_specs
+
+POLL_S = 0.1
+QUIET_S = 1.2
+"""No output for so long, and the last commit (every second) is in: the end."""
+START_S_MAX = 90.0
+STALL_S_MAX = 45.0
+OUTPUTS = {
+    "small": ("requirements", OUTPUT, "dead-letters"),
+    "whole": ("requirements", "outcomes", "alerts", "proposals", "forecasts", "dead-letters"),
+}
+
+
+class PeerFailed(RuntimeError):  # noqa: N818 - named after what happened
+    """Its program ended, stood still, or gave other outputs."""
+
+
+@dataclass
+class Run:
+    """What was seen. Rates are of the events after the first sample that shows an output."""
+
+    peer: str = ""
+    events: float = 0.0
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    start_cpu_s: float = 0.0
+    rss_mb: float = 0.0
+    messages: dict[str, int] = field(default_factory=dict)
+    outputs: Any = None
+
+    def __str__(self) -> str:
+        return (
+            f"{self.peer}: {self.per_s:,.0f} per s, {self.per_cpu_s:,.0f} per CPU s, {self.events:,.0f} events, "
+            f"{self.cpu_s:.2f} CPU s in {self.wall_s:.2f} s, start {self.start_cpu_s:.1f} CPU s"
+        )
+
+    @property
+    def per_s(self) -> float:
+        return self.events / self.wall_s
+
+    @property
+    def per_cpu_s(self) -> float:
+        return self.events / self.cpu_s
+
+
+class Program:
+    """``with Program(…)``: a peer's process, pinned to a core from its first instruction; ended in any case."""
+
+    def __init__(self, command: list[str], directory: Path, core: int) -> None:
+        self._said = directory / "said.log"
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PLANNER_")}
+        with self._said.open("wb") as said:
+            self.process = subprocess.Popen(
+                ["taskset", "-c", str(core), *command],
+                stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd=load.ROOT,
+                env={**environment, "PLANNER_DATA_DIR": str(directory / "tables")},
+            )  # fmt: skip
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def check(self) -> None:
+        """Raise PeerFailed if it has ended."""
+        if self.process.poll() is not None:
+            raise PeerFailed(f"it ended with {self.process.returncode}: {self.said()}")
+
+    def said(self) -> str:
+        """Its last words."""
+        return self._said.read_text(encoding="utf-8", errors="replace")[-3000:]
+
+    def cpu_s(self) -> float:
+        """Processor seconds so far, all threads."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+    def rss_mb(self) -> float:
+        """Resident memory."""
+        for line in Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) / 1024
+        return 0.0
+
+
+async def run_peer(
+    peer: Peer, job: str, events: list[Message], *, broker: str, core: int, sites: int, wanted: Expected | None = None,
+    look: bool = True,
+) -> Run:  # fmt: skip
+    """Run it over a full backlog.
+
+    Args:
+        wanted: what the small job must give.
+        look: read all outputs afterwards.
+
+    Raises:
+        PeerFailed: see there.
+    """
+    with tempfile.TemporaryDirectory(prefix="peer-") as name:
+        directory = Path(name)
+        prefix = f"{directory.name}-{peer.name}."
+        told = Task(job, broker, prefix, directory, sites)
+        url = f"kafka://{broker}"
+        async with open_client(url, prefix) as client:
+            settings = Settings(broker_url=url, topic_prefix=prefix, partitions=PARTITIONS)
+            await client.ensure_topics([*topic_specs(settings), TopicSpec(OUTPUT, PARTITIONS, compacted=True)])
+            catalogue = load.catalogue_messages(told.bundle, PARTITIONS) if job == "whole" else []
+            await load.publish(client, catalogue, events)
+            with Program(await asyncio.to_thread(peer.command, told), directory, core) as program:
+                run = await _watch(client, program, OUTPUTS[job], wanted)
+                run.peer, run.events = peer.name, run.events * len(events)
+                if look:
+                    run.outputs = await _outputs(client, job)
+    if wanted is not None and look and run.outputs != (wanted.needs, wanted.poison):
+        raise PeerFailed(f"{peer.name}: {_difference(run.outputs, wanted)}")
+    return run
+
+
+async def _watch(client: LogClient, program: Program, outputs: Sequence[str], wanted: Expected | None) -> Run:
+    """The run, its events as a share."""
+    watched = [*outputs, *(changelog(agent) for agent in ("expand", "plan"))]
+    run = Run()
+    began = time.monotonic()
+    first: tuple[float, float, int] | None = None
+    changed_s, ends = began, dict.fromkeys(watched, 0)
+    while True:
+        await asyncio.sleep(POLL_S)
+        program.check()
+        cpu_s, now_s = program.cpu_s(), time.monotonic()
+        found = {topic: sum((await client.end_offsets(topic)).values()) for topic in watched}
+        if found != ends:
+            changed_s, ends = now_s, found
+            if first is None and found["requirements"]:
+                first = now_s, cpu_s, found["requirements"]
+                run.start_cpu_s = cpu_s
+        elif first is None and now_s - began > START_S_MAX:
+            raise PeerFailed(f"no output within {START_S_MAX:g} s: {program.said()}")
+        elif first is not None and now_s - changed_s > QUIET_S and _done(found, wanted, now_s - changed_s):
+            break
+    run.events = 1 - first[2] / ends["requirements"]
+    run.wall_s = changed_s - first[0]
+    run.cpu_s = cpu_s - first[1]
+    run.rss_mb = program.rss_mb()
+    run.messages = ends
+    return run
+
+
+def _done(ends: dict[str, int], wanted: Expected | None, quiet_s: float) -> bool:
+    """Whether all is out; the second step may lag, so that its end is known by quiet alone."""
+    if wanted is None:
+        return quiet_s > 3 * QUIET_S
+    return ends["requirements"] >= wanted.requirements or quiet_s > STALL_S_MAX
+
+
+async def _outputs(client: LogClient, job: str) -> Any:
+    if job == "small":
+        needs = dict[bytes, int]()
+        async for chunk in client.read_chunks(OUTPUT):
+            needs.update((record.key or b"", need(record.value)) for record in chunk)
+        return needs, await _count(client, "dead-letters")
+    statuses = Counter[str]()
+    async for chunk in client.read_chunks("outcomes"):
+        statuses.update(orjson.loads(record.value or b"{}")["status"] for record in chunk)
+    last = {}
+    for topic in ("forecasts", "alerts"):
+        async for chunk in client.read_chunks(topic):
+            last.update(((topic, record.key), record.value) for record in chunk)
+    return statuses, last
+
+
+async def _count(client: LogClient, topic: str) -> int:
+    count = 0
+    async for chunk in client.read_chunks(topic):
+        count += len(chunk)
+    return count
+
+
+def _difference(outputs: Any, wanted: Expected) -> str:
+    needs, poison = outputs
+    wrong = [key for key in wanted.needs.keys() | needs.keys() if needs.get(key) != wanted.needs.get(key)]
+    example = f", for example {wrong[0]!r}: {needs.get(wrong[0])} for {wanted.needs.get(wrong[0])}" if wrong else ""
+    return f"{len(wrong):,} of {len(wanted.needs):,} totals differ{example}; {poison} unreadable for {wanted.poison}"
+
+
+def chain_sites(which: str) -> int:
+    """Sites of an input's catalogue; 0: the default one."""
+    return CHAIN_SITES if which == "chain" else 0

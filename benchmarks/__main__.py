@@ -24,6 +24,7 @@ from benchmarks import (
     scaling,
     start,
 )
+from benchmarks.peers import driver as peers
 from benchmarks.table import header
 
 
@@ -70,6 +71,10 @@ def _benchmarks(given: argparse.Namespace) -> dict[str, tuple[str, Callable[[], 
         "policies": (
             "ordering policies in simulated clinics, at the same fill (about an hour); writes policies.md",
             lambda: policies.main(quick=quick),
+        ),
+        "peers": (
+            "beside stock Faust, a hand-written loop, Quix Streams, Bytewax, Kafka Streams on real Kafka (long)",
+            lambda: peers.main(city=file, quick=quick),
         ),
         "profile": ("where a worker's time goes (cProfile)", lambda: profiling.main(city=file)),
     }

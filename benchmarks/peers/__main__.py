@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -24,6 +25,8 @@ def main() -> int:
     given = parser.parse_args()
     if unknown := set(given.peers) - set(PEERS):
         parser.error(f"no peer {', '.join(sorted(unknown))}; expected of {', '.join(PEERS)}")
+    # so that peers and temporary directories go with us
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     compare(given.job, given.input, given.peers or list(PEERS), city=given.city, count=given.events,
             repeats=given.repeats, broker=given.broker)  # fmt: skip
     return 0

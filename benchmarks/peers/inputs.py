@@ -86,6 +86,8 @@ def expected(events: Iterator[Message] | list[Message]) -> Expected:
         for day, item, more in changed:
             key = need_key(new[1], day, item)
             found.needs[key] = found.needs.get(key, 0) + more
+    if found.requirements < len(rows):
+        raise ValueError(f"{found.requirements} requirements of {len(rows)} bookings: the job does not fit this input")
     return found
 
 

@@ -86,6 +86,8 @@ class Peer:
     jobs: tuple[str, ...] = ("small",)
     missing: Callable[[], str | None] = field(default=_never)
     """Why it cannot run here; None: it can."""
+    workers: int = 1
+    """Processes, all on the same core: what counts with several is their processor time."""
     events_max: int | None = None
     """So slow that it is given only the first events."""
 
@@ -94,6 +96,7 @@ PEERS = {
     peer.name: peer
     for peer in (
         Peer("planner", _planner, ("whole", "small")),
+        Peer("planner-two-workers", _planner, ("whole",), workers=2),
         Peer("stock-faust", _python("stock_faust"), ("whole", "small"), events_max=15_000),
         Peer("hand-loop", _python("hand_loop"), ("whole", "small")),
         Peer("quix", _python("quix"), missing=_needs("quixstreams", "peers")),

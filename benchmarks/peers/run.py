@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -140,8 +141,14 @@ async def run_peer(
             await client.ensure_topics([*topic_specs(settings), TopicSpec(OUTPUT, PARTITIONS, compacted=True)])
             catalogue = load.catalogue_messages(told.bundle, PARTITIONS) if job == "whole" else []
             await load.publish(client, catalogue, events)
-            with Program(await asyncio.to_thread(peer.command, told), directory, core) as program:
-                run = await _watch(client, program, OUTPUTS[job], wanted)
+            with contextlib.ExitStack() as stack:
+                programs = []
+                for number in range(peer.workers):
+                    own = replace(told, directory=directory / str(number))
+                    own.directory.mkdir()
+                    command = await asyncio.to_thread(peer.command, own)
+                    programs.append(stack.enter_context(Program(command, own.directory, core)))
+                run = await _watch(client, programs, OUTPUTS[job], wanted)
                 run.peer, run.events = peer.name, run.events * len(events)
                 if look:
                     run.outputs = await _outputs(client, job)
@@ -150,7 +157,7 @@ async def run_peer(
     return run
 
 
-async def _watch(client: LogClient, program: Program, outputs: Sequence[str], wanted: Expected | None) -> Run:
+async def _watch(client: LogClient, programs: list[Program], outputs: Sequence[str], wanted: Expected | None) -> Run:
     """The run, its events as a share."""
     watched = [*outputs, *(changelog(agent) for agent in ("expand", "plan"))]
     run = Run()
@@ -159,8 +166,7 @@ async def _watch(client: LogClient, program: Program, outputs: Sequence[str], wa
     changed_s, ends = began, dict.fromkeys(watched, 0)
     while True:
         await asyncio.sleep(POLL_S)
-        program.check()
-        cpu_s, now_s = program.cpu_s(), time.monotonic()
+        cpu_s, now_s = _cpu_s(programs), time.monotonic()
         found = {topic: sum((await client.end_offsets(topic)).values()) for topic in watched}
         if found != ends:
             changed_s, ends = now_s, found
@@ -168,15 +174,21 @@ async def _watch(client: LogClient, program: Program, outputs: Sequence[str], wa
                 first = now_s, cpu_s, found["requirements"]
                 run.start_cpu_s = cpu_s
         elif first is None and now_s - began > START_S_MAX:
-            raise PeerFailed(f"no output within {START_S_MAX:g} s: {program.said()}")
+            raise PeerFailed(f"no output within {START_S_MAX:g} s: {programs[0].said()}")
         elif first is not None and now_s - changed_s > QUIET_S and _done(found, wanted, now_s - changed_s):
             break
     run.events = 1 - first[2] / ends["requirements"]
     run.wall_s = changed_s - first[0]
     run.cpu_s = cpu_s - first[1]
-    run.rss_mb = program.rss_mb()
+    run.rss_mb = max(program.rss_mb() for program in programs)
     run.messages = ends
     return run
+
+
+def _cpu_s(programs: list[Program]) -> float:
+    for program in programs:
+        program.check()
+    return sum(program.cpu_s() for program in programs)
 
 
 def _done(ends: dict[str, int], wanted: Expected | None, quiet_s: float) -> bool:

@@ -43,7 +43,7 @@ class Event(BaseModel):
     """A booking event; what it does not know is left out."""
 
     model_config = ConfigDict(strict=True)
-    schema_version: Literal[1]
+    schema_version: Literal[1] = 1
     type: Literal[
         "booking.booked", "booking.rescheduled", "booking.amended", "booking.cancelled", "booking.arrived",
         "booking.completed", "booking.missed",

@@ -71,7 +71,7 @@ def build(told: Task) -> faust.App:
             await topic(name).send(key=key, value=value, partition=partition, headers=list(headers))
 
     def agent(name: str) -> None:
-        table = app.Table(name, partitions=PARTITIONS, **RAW)
+        table = app.Table(name, partitions=PARTITIONS, schema=faust.Schema(**RAW))
 
         async def consume(stream: Any) -> None:
             async for event in stream.events():

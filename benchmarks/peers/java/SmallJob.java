@@ -57,7 +57,7 @@ public final class SmallJob {
     static Event read(byte[] value) {
         try {
             JsonNode root = JSON.readTree(value == null ? new byte[0] : value);
-            if (root == null || !root.isObject() || !isInt(root, "schema_version", 1, 1)) return null;
+            if (root == null || !root.isObject() || (root.has("schema_version") && !isInt(root, "schema_version", 1, 1))) return null;
             String type = text(root, "type", 1, 80), booking = text(root, "booking_id", 1, 80);
             if (type == null || !TYPES.contains(type) || booking == null || text(root, "event_id", 1, 80) == null) return null;
             if (moment(root, "occurred_at") == null || !isInt(root, "version", 1, 1_000_000)) return null;

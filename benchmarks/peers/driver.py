@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from benchmarks import load
 from benchmarks.peers import inputs
@@ -122,23 +121,21 @@ def _ratio(figures: dict[str, float], name: str) -> str:
 
 
 def _agreement(job: str, runs: list[list[Run]]) -> list[str]:
-    """Of the whole core: whether the outputs of peers that had the same records agree."""
+    """Of the whole core: what must agree between peers that had the same records."""
     if job == "small":
         return ["Totals and unreadable records of all: as a plain fold gives them."]
     lines = []
-    first: Any = None
-    for same in runs:
-        statuses, last = same[0].outputs
-        if PEERS[same[0].peer].events_max is not None:
-            continue
-        if first is None:
-            first = statuses, last
-        kinds = [topic for topic, _ in last]
-        differ = sum(first[1].get(key) != value for key, value in last.items())
-        lines.append(
-            f"{same[0].peer}: {dict(statuses)}; {kinds.count('forecasts'):,} forecasts, {kinds.count('alerts'):,} "
-            f"alerts, of which {differ:,} are not byte for byte those of {runs[0][0].peer}"
-        )
+    reference: dict[bytes | None, float] | None = None
+    for run in (same[0] for same in runs):
+        statuses, means = run.outputs
+        line = f"{run.peer}: {dict(statuses)}; {len(means):,} forecasts"
+        if reference is not None and means.keys() == reference.keys():
+            worst = max(abs(means[key] - mean) / max(1.0, mean) for key, mean in reference.items())
+            line += f", the same keys; the mean need of 90 days differs by {worst:.2%} at most from {runs[0][0].peer}'s"
+        elif reference is not None:
+            line += ": not the same keys"
+        reference = means if reference is None else reference
+        lines.append(line)
     return lines
 
 

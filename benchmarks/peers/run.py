@@ -206,12 +206,13 @@ async def _outputs(client: LogClient, job: str) -> Any:
         return needs, await _count(client, "dead-letters")
     statuses = Counter[str]()
     async for chunk in client.read_chunks("outcomes"):
-        statuses.update(orjson.loads(record.value or b"{}")["status"] for record in chunk)
-    last = {}
-    for topic in ("forecasts", "alerts"):
-        async for chunk in client.read_chunks(topic):
-            last.update(((topic, record.key), record.value) for record in chunk)
-    return statuses, last
+        for outcome in (orjson.loads(record.value or b"{}") for record in chunk):
+            if outcome["topic"] != "catalogue":  # only the planner listens to it
+                statuses[outcome["status"]] += 1
+    means = dict[bytes | None, float]()
+    async for chunk in client.read_chunks("forecasts"):
+        means.update((record.key, sum(orjson.loads(record.value or b"{}")["mean"])) for record in chunk)
+    return statuses, means
 
 
 async def _count(client: LogClient, topic: str) -> int:

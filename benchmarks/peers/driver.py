@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks import load
 from benchmarks.peers import inputs
-from benchmarks.peers.programs import PEERS, Peer
+from benchmarks.peers.programs import PEERS
 from benchmarks.peers.run import PeerFailed, Run, chain_sites, run_peer
 from benchmarks.table import show
 from benchmarks.worker import off_the_workers_core, worker_core
@@ -130,7 +130,7 @@ def _agreement(job: str, runs: list[list[Run]]) -> list[str]:
         statuses, means = run.outputs
         line = f"{run.peer}: {dict(statuses)}; {len(means):,} forecasts"
         if reference is not None and means.keys() == reference.keys():
-            worst = max(abs(means[key] - mean) / max(1.0, mean) for key, mean in reference.items())
+            worst = max((abs(means[key] - mean) / max(1.0, mean) for key, mean in reference.items()), default=0.0)
             line += f", the same keys; the mean need of 90 days differs by {worst:.2%} at most from {runs[0][0].peer}'s"
         elif reference is not None:
             line += ": not the same keys"
@@ -144,8 +144,3 @@ def main(*, city: Path = load.CITY_FILE, quick: bool = False) -> None:
     for job in JOBS:
         for which in INPUTS:
             compare(job, which, list(PEERS), city=city, count=15_000 if quick else None, repeats=1 if quick else 3)
-
-
-def peers_of(job: str) -> list[Peer]:
-    """Those that can run it here."""
-    return [peer for peer in PEERS.values() if job in peer.jobs and peer.missing() is None]

@@ -166,8 +166,8 @@ async def _watch(client: LogClient, programs: list[Program], outputs: Sequence[s
     changed_s, ends = began, dict.fromkeys(watched, 0)
     while True:
         await asyncio.sleep(POLL_S)
-        cpu_s, now_s = _cpu_s(programs), time.monotonic()
         found = {topic: sum((await client.end_offsets(topic)).values()) for topic in watched}
+        cpu_s, now_s = _cpu_s(programs), time.monotonic()
         if found != ends:
             changed_s, ends = now_s, found
             if first is None and found["requirements"]:

@@ -4,6 +4,7 @@ It owns the bookings of one partition. Its table holds, under composed keys:
 
 - ``booking``, id: a ``BookingRow``;
 - ``lines``, digest: lines that were stated, once for all bookings that share them;
+- ``ends`` and ``lines-until``: when these are forgotten (``planner.booking.retention``);
 - ``catalogue``: the catalogue in force here, and the offset of the record that brought it;
 - ``clock``: the latest ``occurred_at`` seen.
 """
@@ -96,6 +97,7 @@ class BookingStep:
         value = entries.get(CLOCK_ENTRY)
         if value is not None:
             self.now = datetime.fromisoformat(orjson.loads(value))
+            self._ledger.today = self.now.toordinal()
 
     def made_with(self) -> dict[str, str | None]:
         """The fields of ``planner.journal.Restored``, as they are right after ``restore``."""
@@ -141,7 +143,7 @@ class BookingStep:
             occurred_at = believed("occurred_at", event.occurred_at)
             if self.clock == "wall":
                 not_ahead("occurred_at", occurred_at, record.timestamp_ms)
-            self._see(occurred_at, page)
+            self._see(occurred_at, ledger)
             check_key(record, event.booking_id, "booking_id")
             end = apply_event(event, occurred_at, ledger, self.expander)
         except Refused as refusal:
@@ -182,15 +184,17 @@ class BookingStep:
 
     # --- the event clock ---
 
-    def _see(self, occurred_at: datetime, page: Effects) -> None:
+    def _see(self, occurred_at: datetime, ledger: Ledger) -> None:
         """Time is at least ``occurred_at``; a new hour of it is told, before what the event itself brings."""
         if self.now is not None and occurred_at <= self.now:
             return
         hour = occurred_at.replace(minute=0, second=0, microsecond=0)
         entered = self.now is None or self.now < hour
         self.now = occurred_at
+        if occurred_at.toordinal() != ledger.today and (forgotten := ledger.pass_to(occurred_at.toordinal())):
+            ledger.page.counts["bookings_forgotten"] += forgotten
         if entered and self.clock == "event":
-            page.messages += self._ticks(hour)
+            ledger.page.messages += self._ticks(hour)
 
     def _ticks(self, hour: datetime) -> list[Message]:
         text = f"{hour:%Y-%m-%dT%H:00:00}Z"

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from planner.booking import requirements
 from planner.booking.ledger import Ledger
 from planner.booking.requirements import Cause
+from planner.booking.retention import check_known_long_enough
 from planner.booking.row import LIVE, BookingRow, Status
 from planner.booking.rules import RULES, believed_start
 from planner.catalogue.index import Catalogue
@@ -100,11 +101,12 @@ def apply_event(event: BookingEvent, occurred_at: datetime, ledger: Ledger, expa
         expander: of the catalogue in force.
 
     Raises:
-        Refused: see ``planner.booking.rules`` and ``resolve``; nothing has changed then.
+        Refused: see ``planner.booking.rules``, ``planner.booking.retention`` and ``resolve``; nothing has changed then.
     """
     row = ledger.get(event.booking_id)
     turn = _Turn(event, occurred_at, ledger, expander)
     if row is None:
+        check_known_long_enough(event.booking_id, occurred_at.toordinal(), ledger.today)
         return turn.first()
     if event.event_id in row.event_ids:
         return Ending(OutcomeStatus.DUPLICATE, "same-event", "the booking has applied this event id before", row.site)
@@ -121,8 +123,10 @@ def apply_event(event: BookingEvent, occurred_at: datetime, ledger: Ledger, expa
         raise Refused(rule.reason, _not_after(event, row))
     if rule.end == "duplicate":
         turn.advance(row)
+        ledger.put(event.booking_id, row)
         return Ending(OutcomeStatus.DUPLICATE, rule.reason, f"booking {event.booking_id} is {row.status}", row.site)
     turn.follow(row)
+    ledger.put(event.booking_id, row)
     return Ending(OutcomeStatus.APPLIED, site=row.site)
 
 
@@ -150,9 +154,12 @@ class _Turn:
         if isinstance(event, Booked):
             row = BookingRow(Status.BOOKED, event.version)
             self._state_anew(row, _of_booked(event, self.cause.occurred_at))
+            self.ledger.put(event.booking_id, row)
             return Ending(OutcomeStatus.APPLIED, site=row.site)
         if isinstance(event, Cancelled):
-            self.advance(BookingRow(Status.CANCELLATION_WAITING, event.version))
+            row = BookingRow(Status.CANCELLATION_WAITING, event.version)
+            self.advance(row)
+            self.ledger.put(event.booking_id, row)
             return Ending(OutcomeStatus.APPLIED, detail="not booked yet: the cancellation waits for the booking")
         kind = event.type.removeprefix("booking.")
         raise Refused("unknown-booking", f"booking_id: found {event.booking_id!r}; {kind} needs a booking before it")
@@ -204,7 +211,6 @@ class _Turn:
         """The row has taken the event in."""
         row.version = self.event.version
         row.remember(self.event.event_id)
-        self.ledger.put(self.event.booking_id, row)
 
     def _state_anew(self, row: BookingRow, wanted: Wanted, *, arrived: bool = False) -> None:
         """State what is wanted now at its site, withdrawing it from the site it leaves."""

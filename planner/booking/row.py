@@ -17,9 +17,9 @@ from planner.topics import composed_key
 EVENT_IDS_MOST = 64
 """Event ids remembered per booking; an older one is caught by its version, which is lower than the booking's."""
 
-_FORMAT = 2
-_FORMATS = (1, 2)
-"""Those that can be read. 2 has, at its end, what 1 did not keep: ``booked_on`` and ``source``."""
+_FORMAT = 3
+_FORMATS = (1, 2, 3)
+"""Those that can be read. 2 has, at its end, what 1 did not keep: ``booked_on`` and ``source``; 3 has ``due``."""
 _NO_PARAMETERS = Parameters()
 _OVERRIDES: TypeAdapter[tuple[Override, ...]] = TypeAdapter(tuple[Override, ...])
 
@@ -53,7 +53,8 @@ class BookingRow:
     ``version``: of the last event applied. ``revision``: of the last requirement message, 0 if none. ``start``: in
     UTC; None while a cancellation waits. ``day``: ordinal of the site's day. ``lines_id``: digest of the lines last
     stated (see ``lines_key``). ``booked_on``: ordinal of the site's day on which it was booked, and ``source`` of the
-    event that said so; None: not kept then (format 1), or not booked yet.
+    event that said so; None: not kept then (format 1), or not booked yet. ``due``: the last day (ordinal) on which it is
+    kept (``planner.booking.retention``); 0: not kept then (before format 3), and nothing happened to it since.
     """
 
     status: Status
@@ -72,6 +73,7 @@ class BookingRow:
     event_ids: list[str] = field(default_factory=list)
     booked_on: int | None = None
     source: str | None = None
+    due: int = 0
 
     def remember(self, event_id: str) -> None:
         self.event_ids.append(event_id)
@@ -100,6 +102,7 @@ class BookingRow:
                 self.event_ids,
                 self.booked_on,
                 self.source,
+                self.due,
             ],
             option=orjson.OPT_UTC_Z,
         )
@@ -117,7 +120,7 @@ class BookingRow:
             raise ValueError(f"booking entry: found format {fields[0]!r}; expected {expected}")
         (status, version, revision, site, protocol, start, day, weight, hours) = fields[1:10]
         (overrides, series_id, protocol_version, catalogue_version, lines_id, event_ids) = fields[10:16]
-        (booked_on, source) = fields[16:] or (None, None)
+        (booked_on, source) = fields[16:18] or (None, None)
         return cls(
             Status(status),
             version,
@@ -135,6 +138,7 @@ class BookingRow:
             event_ids,
             booked_on,
             source,
+            fields[18] if len(fields) > 18 else 0,  # noqa: PLR2004 (the field's place, as above)
         )
 
 

@@ -113,15 +113,18 @@ def _cdf(mean: Floats, dispersion: Floats, k: Floats) -> Floats:
     scale = mean / np.abs(dispersion - 1)  # failures of a negative binomial, trials of a binomial
     over = dispersion > 1
     exact = (mean < _EXACT_MEAN) | np.where(over, scale < _EXACT_SHAPE, scale - k < _EXACT_TRIALS_LEFT)
-    result = np.empty_like(mean)
-    near = ~exact
-    result[near] = _peizer_pratt(dispersion[near], scale[near], k[near])
-    upper = exact & over
-    result[upper] = special.betainc(scale[upper], k[upper] + 1, 1 / dispersion[upper])
-    whole = exact & ~over & (k > scale)  # more than every trial
-    result[whole] = 1.0
-    lower = exact & ~over & ~whole
-    result[lower] = _mixed_binomial_cdf(mean[lower], scale[lower], k[lower])
+    if not exact.any():
+        return _peizer_pratt(dispersion, scale, k)
+    result = np.ones_like(mean)  # a binomial's k beyond every trial stays 1
+    near = (~exact).nonzero()[0]
+    if near.size:
+        result[near] = _peizer_pratt(dispersion[near], scale[near], k[near])
+    upper = (exact & over).nonzero()[0]
+    if upper.size:
+        result[upper] = special.betainc(scale[upper], k[upper] + 1, 1 / dispersion[upper])
+    lower = (exact & ~over & (k <= scale)).nonzero()[0]
+    if lower.size:
+        result[lower] = _mixed_binomial_cdf(mean[lower], scale[lower], k[lower])
     return result
 
 

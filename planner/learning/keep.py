@@ -63,6 +63,7 @@ _FORGOTTEN: Final = 1e-3
 _LEAST: Final = 1e-9
 _GROUP_OF: Final[npt.NDArray[np.intp]] = np.searchsorted(TO_GO_FROM, np.arange(HORIZON_DAYS), side="right") - 1
 _ALIKE: Final[Floats] = np.ones((WEEK, HORIZON_DAYS))
+_AHEAD: Final[npt.NDArray[np.intp]] = np.arange(HORIZON_DAYS)
 _FORMAT: Final = 1
 _FACTORS: Final = ("protocol", "kind", "lead", "source", "weekday")
 
@@ -187,6 +188,22 @@ class _Risks:
             )
 
 
+class _Morning(NamedTuple):
+    """Keep probabilities of segments before they are balanced, of one morning."""
+
+    weekday: int
+    survives: Floats
+    missed: Floats
+    unbalanced: dict[str, Floats]
+
+    def is_of(self, weekday: int, survives: Floats, missed: Floats) -> bool:
+        return (
+            weekday == self.weekday
+            and np.array_equal(survives, self.survives)
+            and np.array_equal(missed, self.missed)
+        )
+
+
 @dataclass(slots=True, eq=False)
 class Keep:
     """What was learned of segments by the morning. Mutable; its entry is written once a day."""
@@ -198,6 +215,8 @@ class Keep:
     """Factor on the keep probabilities of each day ahead of this morning; shape (HORIZON_DAYS,)."""
     _factors: dict[tuple[Kind, str], Floats] = field(default_factory=dict, compare=False, repr=False)
     """Factors worked out since the morning: a cache."""
+    _morning: _Morning | None = field(default=None, compare=False, repr=False)
+    """What ``balance_day`` has worked out: a cache."""
 
     def loss_factor(self, segment: str, weekday: int, to_go: int = 0) -> float:
         """By how much a booking of the segment, for a weekday (Monday 0), is more often cancelled or moved on a day
@@ -228,20 +247,28 @@ class Keep:
                 shape (HORIZON_DAYS,).
             missed: probability that one still booked then is missed; same shape.
         """
-        return np.minimum(self._unbalanced(segment, weekday, survives, missed) * self.balance, 1.0)
+        known = self._morning
+        if known is not None and segment in known.unbalanced and known.is_of(weekday, survives, missed):
+            unbalanced = known.unbalanced[segment]
+        else:
+            unbalanced = self._unbalanced([segment], weekday, survives, missed)[0]
+        return np.minimum(unbalanced * self.balance, 1.0)
 
-    def _unbalanced(self, segment: str, weekday: int, survives: Floats, missed: Floats) -> Floats:
-        ahead = np.arange(HORIZON_DAYS)
-        of_day = (weekday + ahead) % WEEK
+    def _unbalanced(self, segments: Sequence[str], weekday: int, survives: Floats, missed: Floats) -> Floats:
+        """Shape (segments, HORIZON_DAYS): each segment's as if it were alone, to the bit."""
+        of_day = (weekday + _AHEAD) % WEEK
         by_day = np.diff(np.log(np.maximum(survives, _LEAST)), prepend=0.0)  # by days to go
-        kept = np.exp(np.cumsum(by_day * self.loss_factors(segment), axis=1)[of_day, ahead])
-        result: Floats = kept * (1 - np.minimum(missed * self.miss_factors(segment)[of_day], 1.0))
+        lost = np.array([self.loss_factors(segment) for segment in segments])
+        kept = np.exp(np.cumsum(by_day * lost, axis=2)[:, of_day, _AHEAD])
+        not_coming = np.array([self.miss_factors(segment) for segment in segments])[:, of_day]
+        result: Floats = kept * (1 - np.minimum(missed * not_coming, 1.0))
         return result
 
     def balance_day(self, demand: Demand, first: int, survives: Floats, missed: Floats) -> None:
         """Scale the probabilities to what the site's bookings have on the whole, from the morning of ``first``
         (ordinal) on. ``survives`` and ``missed``: see ``probability``."""
         self.balance = np.ones(HORIZON_DAYS)
+        self._morning = None
         if not any(map(self.helps, KINDS)):
             return
         numbers: dict[str, Floats] = {}
@@ -249,9 +276,14 @@ class Keep:
             for (segment, _), n in demand.get(first + ahead, {}).items():
                 numbers.setdefault(segment, np.zeros(HORIZON_DAYS))[ahead] += n
         booked, apart = np.zeros((2, HORIZON_DAYS))
-        for segment, of_day in sorted(numbers.items()):
-            booked += of_day
-            apart += of_day * self._unbalanced(segment, _weekday(first), survives, missed)
+        if numbers:
+            segments = sorted(numbers)
+            unbalanced = self._unbalanced(segments, _weekday(first), survives, missed)
+            for segment, of_segment in zip(segments, unbalanced, strict=True):
+                booked += numbers[segment]
+                apart += numbers[segment] * of_segment
+            by_segment = dict(zip(segments, unbalanced, strict=True))
+            self._morning = _Morning(_weekday(first), survives, missed, by_segment)
         whole = booked * survives * (1 - missed)
         self.balance = rounded(np.divide(whole, apart, out=self.balance, where=apart > 0))
 
@@ -291,6 +323,7 @@ class Keep:
             counts.clear()
         self.begun = True
         self._factors.clear()
+        self._morning = None
 
     def encode(self) -> bytes:
         """See ``planner.learning.part.Part``."""

@@ -111,6 +111,8 @@ class Punctuality:
     """Orders that have come and are remembered; old ones count less."""
     arrivals: dict[tuple[date, date, int, bool, bool], Floats] = field(default_factory=dict, repr=False)
     """A cache of ``planner.forecast.waiting.arrival``, which is a function of this and the key."""
+    windows: dict[tuple[int, ...], tuple[Floats, Floats, Floats, Floats]] = field(default_factory=dict, repr=False)
+    """A cache of ``planner.reorder.windows``, likewise."""
 
     def delivery_day(self, day: date) -> date:
         """The first delivery day from ``day`` on."""

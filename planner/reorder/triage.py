@@ -11,6 +11,7 @@ item would do, then to those that may not need it at all:
 from __future__ import annotations
 
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import Line
@@ -22,6 +23,10 @@ NEEDS: Final[tuple[SessionNeed, ...]] = ("only", "alternative", "optional")
 """First come first."""
 
 
+_others: WeakKeyDictionary[Catalogue, dict[tuple[str, str, int, str], frozenset[str]]] = WeakKeyDictionary()
+"""By site, protocol, its version and item. A cache only: a function of the catalogue."""
+
+
 class Triage:
     """What sessions need of the items of a site's outlook."""
 
@@ -30,6 +35,7 @@ class Triage:
         self._site = site
         self._index = {item: row for row, item in enumerate(outlook.need.items)}
         self._usable = outlook.usable
+        self._known = _others.setdefault(catalogue, {})
 
     def need(self, profile: Profile, item: str, days: int) -> SessionNeed:
         """How much the sessions of a profile need an item, within the first ``days`` days."""
@@ -46,8 +52,15 @@ class Triage:
         left: Floats = self._usable[row, : max(days, 1)]
         return bool(left.min() >= 1)
 
-    def _others(self, profile: Profile, item: str) -> set[str]:
+    def _others(self, profile: Profile, item: str) -> frozenset[str]:
         """Other items that could fill all the lines of the session that may take the item."""
+        key = self._site, profile.protocol, profile.protocol_version, item
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = frozenset(self._found(profile, item))
+        return known
+
+    def _found(self, profile: Profile, item: str) -> set[str]:
         component = self._catalogue.items[item].component if item in self._catalogue.items else None
         if component is None:
             return set()

@@ -22,6 +22,8 @@ from planner.reorder.calendar import OrderDates
 _TAIL = 5e-4
 """Lateness less probable than this is taken as the day before."""
 _ROUNDING = 1e-9
+_REMEMBERED_MOST = 64
+"""Windows of a supplier; with 90 days each about 70 KB."""
 
 
 class Windows(NamedTuple):
@@ -36,7 +38,19 @@ class Windows(NamedTuple):
 
 def windows_of(dates: OrderDates, dues: Sequence[date], expect: Punctuality, first_day: date, days: int) -> Windows:
     """The windows of an order placed at the chance of ``dates``; ``dues``: when those of the chances after the next one
-    are due."""
+    are due. Not to be written to."""
+    # all of it depends on days from the first one and on its weekday, so most days of a replay find it made
+    ahead = (dates.arrives, dates.next_arrives, dates.later_arrives, *dues)
+    key = (first_day.weekday(), days, *((day - first_day).days for day in ahead))
+    known = expect.windows.get(key)
+    if known is None:
+        if len(expect.windows) >= _REMEMBERED_MOST:
+            expect.windows.clear()
+        known = expect.windows[key] = _windows_of(dates, dues, expect, first_day, days)
+    return Windows(*known)
+
+
+def _windows_of(dates: OrderDates, dues: Sequence[date], expect: Punctuality, first_day: date, days: int) -> Windows:
     late = expect.late["stated"]
     tail = np.cumsum(late)
     late = late[: int(tail.searchsorted(1 - _TAIL)) + 1].copy()

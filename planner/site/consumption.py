@@ -20,8 +20,8 @@ from planner.catalogue.model import ContainerUse, Item
 from planner.events.bookings import ItemUse
 from planner.learning import using
 from planner.site.lots import fefo, take, take_volume, whole_containers
-from planner.site.movements import withdraw
-from planner.site.state import ItemStock, Moments, Profile, SiteState
+from planner.site.movements import remember, withdraw
+from planner.site.state import ItemStock, Moments, Movement, Profile, SiteState
 from planner.site.touched import Touched
 from planner.units import Unit
 
@@ -55,12 +55,13 @@ def take_session(
     day = today.toordinal() if day is None else day
     if profile is not None:
         using.session(state, day, profile.id, touched)
-    for item_id in [*expected, *(item for item in told if item not in expected)]:
-        item = catalogue.items.get(item_id)
+    items = catalogue.items
+    for item_id in [*expected, *(item for item in told if item not in expected)] if told else expected:
+        item = items.get(item_id)
         if item is None:
             left_out += 1
             continue
-        amount = told_amount(item, told[item_id]) if item_id in told else None
+        amount = told_amount(item, told[item_id]) if told and item_id in told else None
         if amount is None and item_id not in expected:
             left_out += 1
             continue
@@ -81,7 +82,13 @@ def take_session(
                 using.opened(state, day, item, before - whole_containers(stock), touched)
         else:
             containers = amount if amount is not None else expected[item_id].mean
-            withdraw(stock, item, at, partial(_take_presumed, stock, containers, today), amount=containers)
+            count = stock.last_count
+            if count is None or at > count.counted_at:  # as ``withdraw`` would, and nearly every one there is
+                _take_presumed(stock, containers, today)
+                if containers:
+                    remember(stock, Movement(at, containers, "use", None))
+            else:
+                withdraw(stock, item, at, partial(_take_presumed, stock, containers, today), amount=containers)
         touched.stock_of(item_id, cause)
     return left_out
 

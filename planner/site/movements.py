@@ -59,7 +59,7 @@ def withdraw(
         result = taken()
         amount = before - _level(stock, item)
     if amount:
-        _remember(stock, Movement(at, amount, took, lot))
+        remember(stock, Movement(at, amount, took, lot))
     return result
 
 
@@ -89,7 +89,7 @@ def receive(stock: ItemStock, at: datetime, lot: str, expiry: date, quantity: in
         put(stock, lot, expiry, 0 if in_the_count else quantity)
         return
     put(stock, lot, expiry, quantity)
-    _remember(stock, Movement(at, Decimal(-quantity), "use", lot))
+    remember(stock, Movement(at, Decimal(-quantity), "use", lot))
 
 
 def counted(
@@ -166,7 +166,8 @@ def _level(stock: ItemStock, item: Item) -> Decimal:
     return on_shelf(stock) - stock.presumed if _carries(item) else Decimal(on_shelf(stock))
 
 
-def _remember(stock: ItemStock, movement: Movement) -> None:
+def remember(stock: ItemStock, movement: Movement) -> None:
+    """Keep a movement for a count that is told later; old ones are forgotten."""
     movements = stock.movements
     movements.append(movement)
     begin = movement.at - REMEMBERED

@@ -213,5 +213,5 @@ def sizes(make: Callable[[int], dict[str, Any]], count: int) -> tuple[int, int]:
 
 def test_bookings_alike_share_their_lines_in_the_table() -> None:
     entries, size = sizes(lambda n: event("booked", f"b{n}", 1), 200)
-    assert entries == 200 + 3  # bookings, one set of lines, the clock, the position
+    assert entries == 2 * 200 + 4  # bookings, and their ends; one set of lines, and its end; the clock, the position
     assert size / 200 < 300

@@ -16,6 +16,7 @@ from benchmarks import (
     city,
     forecast_cost,
     latency,
+    learning,
     load,
     memory,
     policies,
@@ -63,6 +64,10 @@ def _benchmarks(given: argparse.Namespace) -> dict[str, tuple[str, Callable[[], 
             lambda: scaling.main(large=100_000 if quick else scaling.LARGE),
         ),
         "booking-step": ("cost of the step of expand", booking_step_cost.main),
+        "learning": (
+            "throughput of both steps with learning and without; the learned state's size",
+            lambda: learning.main(city=file, limit=15_000 if quick else learning.EVENTS),
+        ),
         "forecast": ("cost of need, projection and forecast messages", forecast_cost.main),
         "books": (
             "the learned forecast on synthetic books of known truth, beside simple methods",

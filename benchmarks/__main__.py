@@ -23,6 +23,7 @@ from benchmarks import (
     profiling,
     restart,
     scaling,
+    scaling_axes,
     start,
 )
 from benchmarks.peers import driver as peers
@@ -63,6 +64,10 @@ def _benchmarks(given: argparse.Namespace) -> dict[str, tuple[str, Callable[[], 
             "cost of an event by the number of live bookings (1,000,000: about half an hour)",
             lambda: scaling.main(large=100_000 if quick else scaling.LARGE),
         ),
+        "axes": (
+            "cost of an event of a backlog by live bookings, sites and lines of a protocol (--plot: docs/scaling.svg)",
+            lambda: scaling_axes.main(large=given.large, plot=scaling_axes.PLOT if given.plot else None),
+        ),
         "booking-step": ("cost of the step of expand", booking_step_cost.main),
         "learning": (
             "throughput of both steps with learning and without; the learned state's size",
@@ -93,6 +98,8 @@ def main() -> int:
     parser.add_argument("--broker", metavar="URL", help="kafka://host:port for city, latency, backlog, restart")
     parser.add_argument("--rate", type=float, default=latency.PER_S, metavar="N", help="events/s of latency")
     parser.add_argument("--quick", action="store_true", help="less of everything: minutes in all")
+    parser.add_argument("--plot", action="store_true", help="axes: draw docs/scaling.svg (needs the extra `backtest`)")
+    parser.add_argument("--large", action="store_true", help="axes: with 1,000,000 live bookings (half an hour)")
     given = parser.parse_args()
     known = _benchmarks(given)
     unknown = [name for name in given.names if name not in known]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from functools import partial
 
 import orjson
@@ -26,6 +27,8 @@ from planner.step import Message, Record
 EVENTS = 20_000
 CHUNK = 500
 ROUNDS = 5
+LOGGED_AT_MS = int(datetime(2026, 5, 1, 8, tzinfo=UTC).timestamp() * 1000)
+"""When the events happened, and were appended: one from the future would be refused."""
 
 
 class Table:
@@ -58,7 +61,7 @@ def records(kind: str, version: int, site: str) -> list[Record]:
             event |= {"site": site, "protocol": "magnesium", "start": f"2026-06-{number % 28 + 1:02}T10:00:00Z"}
         if kind == "rescheduled":
             event |= {"start": f"2026-07-{number % 28 + 1:02}T10:00:00Z"}
-        made.append(Record("bookings", 0, number, 0, f"b{number:07}".encode(), orjson.dumps(event)))
+        made.append(Record("bookings", 0, number, LOGGED_AT_MS, f"b{number:07}".encode(), orjson.dumps(event)))
     return made
 
 

@@ -61,7 +61,7 @@ class _Book:
         changes = (SINGLE_EVENTS + CHUNKS * CHUNK) // 2
         later = load.later_events(changes, live)
         more = load.book(sites, changes, first=live)
-        self._next = _alternating(later, more)
+        self._next = alternating(later, more)
         self.single_us: list[float] = []
         self.chunk_us: list[float] = []
 
@@ -81,7 +81,8 @@ class _Book:
         self.chunk_us.append(cost_us(lambda: self.partition.apply(events)) / CHUNK)
 
 
-def _alternating(*sources: Iterator[Message]) -> Iterator[Message]:
+def alternating(*sources: Iterator[Message]) -> Iterator[Message]:
+    """One of each in turn."""
     for events in zip(*sources, strict=True):
         yield from events
 

@@ -146,7 +146,8 @@ class Ledger:
     def _forget_lines(self) -> None:
         writes = self.page.writes
         kept = {key: value for key, value in self.entries.scan(LINES_UNTIL_PREFIX) if key not in writes}
-        kept |= {key: value for key, value in writes.items() if value is not None and key.startswith(LINES_UNTIL_PREFIX)}
+        new = ((key, value) for key, value in writes.items() if key.startswith(LINES_UNTIL_PREFIX))
+        kept |= {key: value for key, value in new if value is not None}
         for key, value in kept.items():
             if int(value) < self.today:
                 lines_id = key[len(LINES_UNTIL_PREFIX) :].decode()

@@ -17,6 +17,7 @@ Stated lines are kept as long as a booking that has them, in steps of ``LINES_ST
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from planner.booking.row import LIVE, BookingRow
@@ -34,12 +35,13 @@ DUE_WITHIN_DAYS: Final = BOOKED_AHEAD_DAYS_MOST + UNSETTLED_KEEP_DAYS + 2
 LINES_UNTIL_PREFIX: Final = composed_key("lines-until", "")
 
 
+@lru_cache(maxsize=4_096)
 def ends_prefix(day: int) -> bytes:
     return composed_key("ends", f"{day:07}", "")
 
 
 def ends_key(day: int, booking_id: str) -> bytes:
-    return composed_key("ends", f"{day:07}", booking_id)
+    return ends_prefix(day) + booking_id.encode()
 
 
 def lines_until_key(lines_id: str) -> bytes:

@@ -36,6 +36,7 @@ class Status(StrEnum):
     MISSED = "missed"
 
 
+_STATUS_OF = {status.value: status for status in Status}
 LIVE = frozenset({Status.BOOKED, Status.ARRIVED})
 """A site holds a requirement of such a booking."""
 
@@ -43,7 +44,7 @@ BOOKINGS_PREFIX = composed_key("booking", "")
 
 
 def booking_key(booking_id: str) -> bytes:
-    return composed_key("booking", booking_id)
+    return BOOKINGS_PREFIX + booking_id.encode()
 
 
 @dataclass(slots=True)
@@ -53,8 +54,8 @@ class BookingRow:
     ``version``: of the last event applied. ``revision``: of the last requirement message, 0 if none. ``start``: in
     UTC; None while a cancellation waits. ``day``: ordinal of the site's day. ``lines_id``: digest of the lines last
     stated (see ``lines_key``). ``booked_on``: ordinal of the site's day on which it was booked, and ``source`` of the
-    event that said so; None: not kept then (format 1), or not booked yet. ``due``: the last day (ordinal) on which it is
-    kept (``planner.booking.retention``); 0: not kept then (before format 3), and nothing happened to it since.
+    event that said so; None: not kept then (format 1), or not booked yet. ``due``: the last day (ordinal) on which it
+    is kept (``planner.booking.retention``); 0: not kept then (before format 3), and nothing happened to it since.
     """
 
     status: Status
@@ -122,7 +123,7 @@ class BookingRow:
         (overrides, series_id, protocol_version, catalogue_version, lines_id, event_ids) = fields[10:16]
         (booked_on, source) = fields[16:18] or (None, None)
         return cls(
-            Status(status),
+            _STATUS_OF[status],
             version,
             revision,
             site,
@@ -138,7 +139,7 @@ class BookingRow:
             event_ids,
             booked_on,
             source,
-            fields[18] if len(fields) > 18 else 0,  # noqa: PLR2004 (the field's place, as above)
+            fields[18] if len(fields) > 18 else 0,
         )
 
 

@@ -198,9 +198,7 @@ class _Morning(NamedTuple):
 
     def is_of(self, weekday: int, survives: Floats, missed: Floats) -> bool:
         return (
-            weekday == self.weekday
-            and np.array_equal(survives, self.survives)
-            and np.array_equal(missed, self.missed)
+            weekday == self.weekday and np.array_equal(survives, self.survives) and np.array_equal(missed, self.missed)
         )
 
 

@@ -199,7 +199,9 @@ class BookedDays:
                 start = datetime.fromtimestamp(self.sessions[at][0], UTC)
                 when = self._when[at] = (date.fromordinal(self.day_of(at)), start)
             # not validated again: the booking's id and start were, when it came in
-            found = self._published[at, needs, rank] = _at_risk(self.sessions[at][1], when[0], when[1], needs, NEEDS[rank])
+            found = self._published[at, needs, rank] = _at_risk(
+                self.sessions[at][1], when[0], when[1], needs, NEEDS[rank]
+            )
         return found
 
     def day_of(self, at: int) -> int:

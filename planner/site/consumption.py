@@ -82,15 +82,19 @@ def take_session(
                 using.opened(state, day, item, before - whole_containers(stock), touched)
         else:
             containers = amount if amount is not None else expected[item_id].mean
-            count = stock.last_count
-            if count is None or at > count.counted_at:  # as ``withdraw`` would, and nearly every one there is
-                _take_presumed(stock, containers, today)
-                if containers:
-                    remember(stock, Movement(at, containers, "use", None))
-            else:
-                withdraw(stock, item, at, partial(_take_presumed, stock, containers, today), amount=containers)
+            _take_containers(stock, item, containers, at, today)
         touched.stock_of(item_id, cause)
     return left_out
+
+
+def _take_containers(stock: ItemStock, item: Item, containers: Decimal, at: datetime, today: date) -> None:
+    count = stock.last_count
+    if count is not None and at <= count.counted_at:
+        withdraw(stock, item, at, partial(_take_presumed, stock, containers, today), amount=containers)
+        return
+    _take_presumed(stock, containers, today)  # as ``withdraw`` would; nearly every one there is
+    if containers:
+        remember(stock, Movement(at, containers, "use", None))
 
 
 def _take_presumed(stock: ItemStock, containers: Decimal, today: date) -> None:

@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -58,7 +59,7 @@ class Plan:
     brokers: int = 3
     gap_s: float = 4.0
     readers: bool = True
-    repeats_allowed: bool = True
+    repeats_allowed: bool = False
     bookings: Sequence[bytes] = field(default=(), repr=False)
 
     def faults(self) -> list[Fault]:
@@ -231,7 +232,7 @@ def _arguments() -> argparse.Namespace:
     source.add_argument("--events", type=Path, metavar="FILE", help="booking events in JSON Lines")
     source.add_argument("--book", metavar="NAME", help="a synthetic book (planner synthesize --list)")
     parser.add_argument("--events-max", type=int, default=60_000, help="only so many of the first bookings")
-    parser.add_argument("--repeats", choices=["allowed", "none"], default="allowed",
+    parser.add_argument("--repeats", choices=["allowed", "none"], default="none",
                         help="whether a message may be published again after a crash")  # fmt: skip
     parser.add_argument("--check", type=Path, metavar="DIRECTORY", help="repeat the comparison of a run that was kept")
     return parser.parse_args()
@@ -272,5 +273,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    # whoever ends us should not leave workers behind
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
         sys.exit(main())

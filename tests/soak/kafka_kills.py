@@ -43,6 +43,8 @@ SESSION_S: Final = 6.0
 BURST_MOST: Final = 1_500
 SETTLE_S_MAX: Final = 300.0
 """Without any record being applied. A log that stands still for so long hangs."""
+BROKER_SETTINGS: Final = {"log.cleaner.enable": "false"}
+"""The changelogs are wanted whole: they show that nothing was written twice."""
 SNAPSHOT: Final = "snapshot.pickle"
 
 
@@ -71,11 +73,12 @@ class Plan:
 
 
 class Run:
-    """One run: the cluster, its workers, the publisher, the faults."""
+    """One run: workers on a cluster that runs, the publisher, the faults."""
 
-    def __init__(self, plan: Plan, directory: Path) -> None:
+    def __init__(self, plan: Plan, directory: Path, cluster: KafkaCluster) -> None:
         self.plan = plan
         self.directory = directory
+        self.cluster = cluster
         self.report = Report(plan.seed)
         self._began_s = time.monotonic()
 
@@ -87,13 +90,9 @@ class Run:
 
     async def go(self) -> Snapshot:
         """Publish while faults happen, wait until nothing waits, stop the workers, read the log."""
-        plan = self.plan
-        # the changelogs are wanted whole: they show that nothing was written twice
-        cluster = KafkaCluster(nodes=plan.brokers, settings={"log.cleaner.enable": "false"})
-        workers = [self._worker(cluster, number) for number in range(plan.workers)]
+        plan, cluster = self.plan, self.cluster
+        workers = [self._worker(number) for number in range(plan.workers)]
         try:
-            await asyncio.to_thread(cluster.start)
-            self.say(f"{plan.brokers} brokers run, started in {cluster.started_seconds:.1f} s")
             await asyncio.to_thread(workers[0].start)
             for worker in workers[1:]:
                 worker.start(ready=False)
@@ -114,11 +113,10 @@ class Run:
         finally:
             for worker in workers:
                 worker.close()
-            cluster.close()
 
-    def _worker(self, cluster: KafkaCluster, number: int) -> Worker:
+    def _worker(self, number: int) -> Worker:
         return Worker(
-            cluster.url, PREFIX, self.directory / f"worker-{number}", "--clock", "event",
+            self.cluster.url, PREFIX, self.directory / f"worker-{number}", "--clock", "event",
             PLANNER_SESSION_TIMEOUT_S=f"{SESSION_S:g}",
             PLANNER_REPLICATION_FACTOR=str(min(3, self.plan.brokers)),
             PLANNER_REBALANCE_TIMEOUT_S="20",
@@ -200,9 +198,9 @@ class Run:
         self.say("everything is applied")
 
 
-def run(plan: Plan, directory: Path) -> Report:
-    """A whole run, and the comparison."""
-    attempt = Run(plan, directory)
+def run(plan: Plan, directory: Path, cluster: KafkaCluster) -> Report:
+    """A whole run on a cluster of ``BROKER_SETTINGS`` that runs, and the comparison."""
+    attempt = Run(plan, directory, cluster)
     began_s = time.monotonic()
     try:
         snapshot = asyncio.run(attempt.go())
@@ -260,7 +258,8 @@ def main() -> int:
         seed, args.kills, args.broker_kills, args.stops, args.wipes, args.workers, args.brokers, args.gap,
         repeats_allowed=repeats_allowed, bookings=bookings,
     )  # fmt: skip
-    report = run(plan, directory)
+    with KafkaCluster(nodes=plan.brokers, settings=BROKER_SETTINGS) as cluster:
+        report = run(plan, directory, cluster)
     show(report)
     if report.holds:
         shutil.rmtree(directory)

@@ -56,8 +56,8 @@ def check(snapshot: Snapshot, *, repeats_allowed: bool) -> Findings:
     _fold_plan(snapshot, found)
     _check_afresh(snapshot, found)
     if not repeats_allowed:
-        for topic, number in found.repeats.items():
-            found.wrong["repeats"].append(f"{topic}: {number} messages were published twice or more")
+        for topic, number in (+found.repeats).items():
+            found.wrong["repeats"].append(f"{topic}: {number} messages were published again")
     return found
 
 

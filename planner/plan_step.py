@@ -439,6 +439,7 @@ class PlanStep:
             self._queue.forecasts[site] = None  # what was told is taken back
             return
         effects.counts["reviews"] += 1
+        self._written[site] = None
         for published in planned.review(self.now):
             effects.writes[published.entry] = published.message.value
             effects.messages.append(published.message)

@@ -154,16 +154,20 @@ class PlannedSite:
             corrected = scoring.corrected(self.state, self.catalogue, plain)
             self._outlook = project(self.state, self.catalogue, corrected, now)
             if before is None or before.need.items != self._outlook.need.items:
-                self._keep_told(self._outlook.need.keys)
+                self._withdraw_others(self._outlook.need.keys)
         if self._outlook is None:
             raise KeyError(self.state.site)
         return self._outlook
 
-    def _keep_told(self, keys: set[Key]) -> None:
-        """These forecasts are published from now on; all others that ever were are withdrawn, after a restart too."""
+    def _withdraw_others(self, keys: set[Key]) -> None:
+        """Only these are forecast from now on; all others that ever were are withdrawn, after a restart too."""
         gone = self.state.told - keys
         # what is no item's own goes on without it
         self._due |= gone | keys_of(self.catalogue, (name for kind, name in gone if kind == "item"))
+
+    def _tell(self, keys: set[Key]) -> None:
+        """From this review on these may be published. Nothing leaves ``told``, whose entry would depend on when
+        forecasts went out: what it has too much of is withdrawn once more after a restart."""
         if not keys <= self.state.told:
             self.state.told |= keys
             self.touched.told = True
@@ -171,6 +175,7 @@ class PlannedSite:
     def review(self, now: datetime) -> Iterator[Published]:
         """Bring alerts and proposals up to date with all that was touched; the new revisions."""
         outlook = self.look(now)
+        self._tell(outlook.need.keys)
         causes = self.touched.causes()
         items = None if self.touched.all_items else causes.keys()
         named = {item: cause for item, cause in causes.items() if cause is not None}
@@ -221,27 +226,17 @@ class PlannedSite:
         if not self.known:
             return self._withdrawn()
         outlook = self.look(now)
-        messages: list[Message] = []
-        if self._due_all:
-            messages = forecast_messages(self.state, self.catalogue, outlook, now)
-            told = {message.key for message in messages}
-            others = {key for key in self._due if composed_key(self.state.site, *key) not in told}
-        else:
-            others = self._due
-        if others:
-            messages += forecast_messages(self.state, self.catalogue, outlook, now, others)
+        # what is new waits for its review, after which the table knows that it was told
+        wanted = self._due | outlook.need.keys if self._due_all else self._due
+        messages = forecast_messages(self.state, self.catalogue, outlook, now, wanted & self.state.told)
         self._due = set()
         self._due_all = False
-        if not self.state.told <= outlook.need.keys:
-            self.state.told &= outlook.need.keys
-            self.touched.told = True
         messages += self._accuracy(now)
         return messages
 
     def _withdrawn(self) -> list[Message]:
         """The catalogue has no such site any more: what was told of it is taken back."""
-        gone, self._due, self.state.told = sorted(self._due), set(), set()
-        self.touched.told = True
+        gone, self._due = sorted(self._due), set()
         return [Message("forecasts", composed_key(self.state.site, *key), None) for key in gone]
 
     def _accuracy(self, now: datetime) -> list[Message]:

@@ -3,7 +3,7 @@
 | key (parts) | value (JSON) |
 |---|---|
 | ``site``, site | ``{"today": ordinal}`` |
-| ``told``, site | ``[kind, id]`` of each forecast that has been published |
+| ``told``, site | ``[kind, id]`` of each forecast that may have been published |
 | ``booking``, site, booking id | ``[revision, day, start_s, segment, profile, status]``, and ``series`` if it has one |
 | ``profile``, site, profile | protocol, versions, items: item → [mean, variance, maximum, certain] |
 | ``stock``, site, item | lots, open containers, deficit, presumed, last count, recent movements |

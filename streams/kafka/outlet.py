@@ -75,6 +75,8 @@ class KafkaOutlet:
         self._retry_limit_s = retry_limit_s
         self._rejoin = rejoin
         self._writers: dict[tuple[str, int], PartitionWriter] = {}
+        self._counts: dict[str, int] = {}
+        """Partitions by topic (full name): they do not change while a worker runs."""
         self._starts = asyncio.Semaphore(STARTS_AT_ONCE)
 
     async def own(self, agent: str, partitions: set[int]) -> None:
@@ -121,26 +123,26 @@ class KafkaOutlet:
     ) -> dict[TopicPartition, Sequence[Sent]]:
         """Messages by the partition they go to, in order."""
         writer = self._writer(agent, partition)
-        counts: dict[str, int] = {}
         sorted_: dict[TopicPartition, list[Sent]] = defaultdict(list)
         for message in messages:
             topic = self._prefix + message.topic
-            if topic not in counts:
-                counts[topic] = await self._count(agent, writer, topic)
             target = message.partition
             if target is None:
-                target = partition_of(message.key or b"", counts[topic])
+                target = partition_of(message.key or b"", await self._count(agent, writer, topic))
             sorted_[TopicPartition(topic, target)].append((message.key, message.value, message.headers))
         return dict(sorted_)
 
     async def _count(self, agent: str, writer: PartitionWriter, topic: str) -> int:
         """Number of partitions; asked once, and again while brokers that hang or come back do not know the topic."""
-        return await patiently(
-            persist(lambda: writer.partitions(topic), (UnknownTopicOrPartitionError,), self._retry_limit_s, agent),
-            self._retry_limit_s,
-            agent,
-            f"to know the topic {topic}",
-        )
+        count = self._counts.get(topic)
+        if count is None:
+            count = self._counts[topic] = await patiently(
+                persist(lambda: writer.partitions(topic), (UnknownTopicOrPartitionError,), self._retry_limit_s, agent),
+                self._retry_limit_s,
+                agent,
+                f"to know the topic {topic}",
+            )
+        return count
 
     def _writer(self, agent: str, partition: int) -> PartitionWriter:
         if (writer := self._writers.get((agent, partition))) is None:

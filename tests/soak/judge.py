@@ -37,7 +37,9 @@ WITH_CHUNKS = ("requirements", "outcomes", "dead-letters")
 """Topics whose every record goes out with a chunk and is the same however the log is cut into chunks."""
 REVISED = ("alerts", "proposals")
 ANSWERED = ("bookings", "catalogue", "stock", "orders", "alert-actions")
-BY_WHEN_LOOKED_AT = tuple(f"{kind}{SEPARATOR}".encode() for kind in ("alert", "proposal"))
+DECISIONS = tuple(f"{kind}{SEPARATOR}".encode() for kind in ("alert", "proposal"))
+BY_WHEN_LOOKED_AT = (*DECISIONS, f"told{SEPARATOR}".encode())
+"""Entries that depend on when the site was reviewed, and so on where chunks ended. ``planner verify`` judges them."""
 Output = tuple[bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]
 Stretches = dict[tuple[str, int], list[tuple[str, int]]]
 
@@ -120,7 +122,7 @@ async def judge(
             verdict.entries += _check_table(agent, partition, table, entries)
             if isinstance(step, PlanStep):
                 due += _check_plan(partition, bundle, table, step, ended=ended)
-                decided |= {key: value for prefix in BY_WHEN_LOOKED_AT for key, value in table.scan(prefix)}
+                decided |= {key: value for prefix in DECISIONS for key, value in table.scan(prefix)}
     if ended:
         await _check_published(client, due, decided)
     for topic in WITH_CHUNKS:

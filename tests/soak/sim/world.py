@@ -80,6 +80,8 @@ class Flight:
     run: Coroutine[Any, Any, bool]
     pause: Pause | None = None
     page: Page | None = None
+    published: bool = False
+    """Whether the page's messages are out, and its entries not yet written."""
     number: int = 0
     """Of the page."""
 
@@ -299,16 +301,16 @@ class Worker:
     # --- the outlet ---
 
     async def deliver(self, page: Page) -> None:
-        """As each log does it: see ``streams.embedded`` (atomic) and ``streams.kafka`` (publish, then write)."""
+        """As a log may do it: all at once, as both of ours do, or by publishing first and writing then."""
         world, slot = self.world, (page.agent, page.partition)
         flight = self.flights[slot]
-        flight.page = page
+        flight.page, flight.published = page, False
         world.pages = flight.number = number = world.pages + 1
         if not world.atomic:
             await Pause("publish")
             self._check(page)
             world.tell(page.messages, slot, number)
-            page.published = True
+            flight.published = True
         await Pause("write")
         self._check(page)
         if world.atomic:
@@ -359,7 +361,7 @@ class Worker:
                 whole = {topic: chance.random() for topic in sorted({m.topic for m in page.messages})}
                 kept = [m for m in page.messages if chance.random() < 0.9 or whole[m.topic] < 0.5]
                 self.world.tell(_prefixes(page.messages, kept), slot, flight.number)
-            elif page is not None and not self.world.atomic and page.published:
+            elif page is not None and flight.published:
                 self.world.counts["published and not written"] += 1
             flight.run.close()
         self.flights.clear()

@@ -426,8 +426,7 @@ class PlanStep:
 
     def _touched(self, planned: PlannedSite) -> None:
         """Something of the site is to be written, reviewed and published."""
-        site = planned.state.site
-        self._written[site] = self._queue.reviews[site] = None
+        self._written[planned.state.site] = self._queue.reviews[planned.state.site] = None
         planned.hasten()
         if planned.wake is not None and planned.wake < self._wake:
             self._wake = planned.wake

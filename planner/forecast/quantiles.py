@@ -35,7 +35,11 @@ _EXACT_TRIALS_LEFT = 6.0
 """Peizer & Pratt is used above these only."""
 _RECURSION_MEAN = 12.0
 _RECURSION_MEAN_LOPSIDED = 3.0
+_RECURSION_DISPERSION = 100.0
+"""Above it high quantiles lie too far out to be counted up to."""
 _TIE = 1e-12
+_BEYOND = 2.0**60
+"""A number of containers that is not looked for."""
 NOTHING = 1e-12
 """A mean below this is no need: rounding, and too small to divide by."""
 MAXIMUM_LEVEL = 0.999999
@@ -88,7 +92,7 @@ def quantiles(
     m_some = m.ravel()[some]
     d_some = _dispersion(m_some, np.asarray(variance, np.float64).ravel()[some])
     lopsided = (d_some >= 1) & (m_some < _EXACT_SHAPE * (d_some - 1))
-    small = m_some < np.where(lopsided, _RECURSION_MEAN_LOPSIDED, _RECURSION_MEAN)
+    small = (m_some < np.where(lopsided, _RECURSION_MEAN_LOPSIDED, _RECURSION_MEAN)) & (d_some < _RECURSION_DISPERSION)
     for where, method in (
         (small, _by_recursion),
         (~small & lopsided, _by_search),
@@ -225,9 +229,7 @@ def _by_search(mean: Floats, dispersion: Floats, levels: Floats) -> Floats:
         m, d = mean[lopsided], dispersion[lopsided]
         result[:, lopsided] = np.maximum(np.ceil(special.gammaincinv(m / d, levels[:, None]) * d - 0.5), 0.0)
     for guess, level in zip(result, levels, strict=True):  # one level at a time: its arrays stay in the cache
-        rising = _cdf(mean, dispersion, guess) < level - _TIE
-        _walk(guess, np.flatnonzero(rising), mean, dispersion, level - _TIE, step=1.0)
-        _walk(guess, np.flatnonzero(~rising & (guess > 0)), mean, dispersion, level - _TIE, step=-1.0)
+        _settle(guess, mean, dispersion, level - _TIE)
     return result
 
 
@@ -244,16 +246,26 @@ def _by_expansion(mean: Floats, dispersion: Floats, levels: Floats) -> Floats:
     return result
 
 
-def _walk(guess: Floats, at: npt.NDArray[np.intp], m: Floats, d: Floats, level: float, *, step: float) -> None:
-    """Move ``guess[at]``, in place, by ``step`` until it is the smallest that reaches its level."""
+def _settle(guess: Floats, mean: Floats, dispersion: Floats, level: float) -> None:
+    """Make each ``guess``, in place, the smallest whole number whose cumulative probability reaches the level.
+
+    A guess is seldom off by more than 1, so steps begin with 1; they double, so that one that is far off, as with
+    means in the billions, is found in some hundred steps and not in billions.
+    """
+    reached = _cdf(mean, dispersion, guess) >= level
+    # the answer is above ``short`` and at most ``enough``, once both are known
+    short, enough = np.where(reached, -1.0, guess), np.where(reached, guess, np.inf)
+    at, step = np.flatnonzero(~reached | (guess > 0)), 1.0
+    down, known = reached[at], np.zeros(at.size, np.bool_)
     while at.size:
-        # rising: stop at the first that reaches it; falling: go on while the one below reaches it too
-        at = at[guess[at] + min(step, 0.0) >= 0]
-        candidate = guess[at] + step
-        reaches = _cdf(m[at], d[at], candidate) >= level
-        if step > 0:
-            guess[at] = candidate
-            at = at[~reaches]
-        else:
-            guess[at[reaches]] = candidate[reaches]
-            at = at[reaches]
+        outward = np.where(down, np.maximum(enough[at] - step, 0.0), short[at] + step)
+        candidate = np.where(known, np.floor((short[at] + enough[at]) / 2), outward)
+        reaches = _cdf(mean[at], dispersion[at], candidate) >= level
+        enough[at[reaches]], short[at[~reaches]] = candidate[reaches], candidate[~reaches]
+        known |= reaches != down
+        low, high = short[at], enough[at]
+        # floats that are far from 0 have no whole number between them long before they differ by 1
+        between = np.floor((low + high) / 2)
+        going = np.where(known, (between > low) & (between < high), (high - low > 1) & (low < _BEYOND))
+        at, down, known, step = at[going], down[going], known[going], step * 2
+    guess[:] = np.where(np.isinf(enough), short, enough)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
+from planner.forecast import quantiles as module
 from planner.forecast.outlook import Floats
 from planner.forecast.quantiles import quantiles, survival
 from planner.messages import QUANTILES
@@ -162,3 +163,24 @@ def test_quantiles_for_scoring_are_seldom_off_and_by_one_at_most() -> None:
     off = quantiles(mean, variance, exact=False) - quantiles(mean, variance)
     assert np.abs(off).max() <= 1
     assert (off != 0).mean(axis=1).max() <= 0.02
+
+
+@given(st.floats(-8, 18), st.floats(-9, 12))
+@settings(max_examples=300)
+def test_no_mean_and_no_variance_keep_it_looking(mean_exponent: float, dispersion_exponent: float) -> None:
+    """Found by bad_input: means in the billions were looked for one by one, for hours."""
+    mean = 10.0**mean_exponent
+    variance = mean * 10.0**dispersion_exponent
+    calls = 0
+
+    def counted(*of: Floats) -> Floats:
+        nonlocal calls
+        calls += 1
+        return cdf(*of)
+
+    cdf = module._cdf
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_cdf", counted)
+        found = quantiles([mean], [variance], (*QUANTILES, module.MAXIMUM_LEVEL))[:, 0]
+    assert np.isfinite(found).all()
+    assert calls < 1500

@@ -39,20 +39,12 @@ from planner.events.control import (
     Closed,
     Snoozed,
 )
-from planner.events.orders import (
-    ORDER_EVENTS,
-    Confirmed,
-    Delivered,
-    OrderCancelled,
-    OrderEvent,
-    Placed,
-    SupplyAnnounced,
-)
+from planner.events.orders import ORDER_EVENTS, OrderEvent
 from planner.events.stock import STOCK_EVENTS, StockEvent
 from planner.explain.model import Explanation
 from planner.forecast.outlook import Outlook
 from planner.messages import AlertKind, OutcomeStatus
-from planner.plan.apply import apply_requirement
+from planner.plan.apply import apply_event, apply_requirement
 from planner.plan.event_clock import EventClock
 from planner.plan.gauges import gauges_of
 from planner.plan.queue import SiteQueue
@@ -62,9 +54,7 @@ from planner.records import DeadLetter, check_key, dead_letter_message, dead_let
 from planner.refusal import Refused
 from planner.reorder.actions import act
 from planner.site.entries import restore_sites, take_writes
-from planner.site.orders import apply_order
 from planner.site.state import SiteState
-from planner.site.stock import apply_stock
 from planner.step import Effects, Entries, Message, Record
 from planner.why import explain
 
@@ -112,7 +102,11 @@ class PlanStep:
     # --- the step -----------------------------------------------------------------------------------------
 
     def restore(self, entries: Entries) -> None:
-        """Rebuild everything from the partition's table. All sites are to be reviewed and published again."""
+        """Rebuild everything from the partition's table.
+
+        Forecasts of all sites are to be published again. Reviews go on where they were: only of the sites that
+        waited, unless what they were made with, the catalogue or the time, is not in the table.
+        """
         stored = entries.get(CATALOGUE_ENTRY)
         self._catalogue_kept = stored is not None
         if stored is not None:
@@ -122,16 +116,26 @@ class PlanStep:
         self._planned = {
             site: PlannedSite(state, self.catalogue) for site, state in sorted(restore_sites(entries.scan(b"")).items())
         }
-        self._queue = SiteQueue()
-        self._queue.reviews |= dict.fromkeys(self._planned)
-        self._queue.forecasts |= dict.fromkeys(self._planned)
+        self._queue = SiteQueue.restored(entries, self._planned)
         if self._event_clock is not None:
             self._event_clock = EventClock.restored(entries)
             if self._event_clock.behind:
                 self._queue.still_behind("requirements")
         self._written = {}
-        # the first instant told makes every site find out when it is to be woken next
-        self._wake = EARLIEST
+        if self.now is None or not self._catalogue_kept:
+            # the first instant told makes every site find out when it is to be woken next
+            self.review_all()
+            self._wake = EARLIEST
+            return
+        for site, planned in self._planned.items():
+            planned.resume(self.now, waits=site in self._queue.reviews)
+        self._wake = self._earliest_wake()
+
+    def review_all(self) -> None:
+        """Let the next fold review every site, though nothing of it changed: it should find nothing new."""
+        self._queue.reviews |= dict.fromkeys(self._planned)
+        for planned in self._planned.values():
+            planned.touched.all_items = True
 
     def made_with(self) -> dict[str, str | None]:
         """The fields of ``planner.journal.Restored``, as they are right after ``restore``."""
@@ -157,6 +161,7 @@ class PlanStep:
             planned = self._planned[site]
             effects.writes.update(take_writes(planned.state, planned.touched))
         self._written.clear()
+        effects.writes.update(self._queue.take_writes())
         if self.now is not None and self.now != now:
             effects.writes[CLOCK_ENTRY] = self.now.isoformat().encode()
         yield effects
@@ -166,10 +171,11 @@ class PlanStep:
         messages: list[Message] = []
         if self.now is None:
             return messages
-        for site in self._queue.next_forecasts():
-            planned = self._planned[site]
-            if planned.has_due:
-                messages += planned.take_due(self.now)
+        # nothing means that nothing is left: of some sites that waited there may be nothing new to tell
+        while not messages and (sites := self._queue.next_forecasts()):
+            for planned in (self._planned[site] for site in sites):
+                if planned.has_due:
+                    messages += planned.take_due(self.now)
         return messages
 
     # --- for readers --------------------------------------------------------------------------------------
@@ -217,17 +223,12 @@ class PlanStep:
         if isinstance(read, ClockTicked):
             self._fold_hour(read, effects)
             return
-        if not isinstance(read, DeadLetter):
-            try:
-                # ``expand`` has seen to it; what else wrote this must not stop the partition
-                occurred_at = believed("occurred_at", read.message.occurred_at)
-            except Refused as refused:
-                read = DeadLetter(refused.reason, refused.detail)
         if isinstance(read, DeadLetter):
             effects.messages.append(dead_letter_message(record, read))
             effects.counts["requirements_unreadable"] += 1
             return
         message = read.message
+        occurred_at = message.occurred_at.astimezone(UTC)
         # its hour came before it; without any, the log is from before hours were told here
         if self._event_clock is not None and self._event_clock.see(occurred_at, waits=True):
             self._advance(occurred_at, effects)
@@ -300,12 +301,7 @@ class PlanStep:
             case Acknowledged() | Snoozed() | AlertOrdered() | Closed():
                 self._act(planned, event, effects)
                 return None
-            case Placed() | Confirmed() | Delivered() | OrderCancelled() | SupplyAnnounced():
-                apply_order(planned.state, self.catalogue, event, planned.touched)
-                return None
-        if event.item not in self.catalogue.items:
-            raise Refused("unknown-item", f"item: found {event.item!r}; expected an item of the catalogue")
-        return apply_stock(planned.state, self.catalogue, event, planned.touched)
+        return apply_event(planned, self.catalogue, event)
 
     def _act(self, planned: PlannedSite, action: AlertAction, effects: Effects) -> None:
         alert = act(planned.state, action, self.now or action.occurred_at.astimezone(UTC))
@@ -363,7 +359,10 @@ class PlanStep:
         for planned in self._planned.values():
             if planned.wake is None or planned.wake <= self.now:
                 self._wake_site(planned, effects, cause)
-        self._wake = min((p.wake for p in self._planned.values() if p.wake is not None), default=NEVER)
+        self._wake = self._earliest_wake()
+
+    def _earliest_wake(self) -> datetime:
+        return min((p.wake for p in self._planned.values() if p.wake is not None), default=NEVER)
 
     def _wake_site(self, planned: PlannedSite, effects: Effects, cause: str) -> None:
         if self.now is None:

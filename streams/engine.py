@@ -55,6 +55,8 @@ class _Slot:
     """How the step was made, for the journal; None once that is told."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a chunk is folded and made durable, so that what is due is taken between chunks."""
+    telling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held, before ``lock``, from taking what is due until it is published: a stop in between would lose it."""
     dropped: bool = False
 
 
@@ -130,7 +132,7 @@ class Engine:
         try:
             async with asyncio.timeout(timeout_s):
                 for slot in list(self._slots.values()):
-                    async with slot.lock:
+                    async with slot.telling, slot.lock:
                         while not slot.dropped and (due := slot.step.due()):
                             await self._publish(slot, due)
         except TimeoutError:
@@ -317,11 +319,12 @@ class Engine:
             self._touched.clear()
             began = time.perf_counter()
             for slot in list(self._slots.values()):
-                async with slot.lock:
-                    due = [] if slot.dropped else slot.step.due()
-                if due:
-                    self._touched.set()  # a step may have let only some through
-                    await self._publish(slot, due)
+                async with slot.telling:
+                    async with slot.lock:
+                        due = [] if slot.dropped else slot.step.due()
+                    if due:
+                        self._touched.set()  # a step may have let only some through
+                        await self._publish(slot, due)
             took_s = time.perf_counter() - began
             await asyncio.sleep(max(self._forecast_interval_s - took_s, took_s))
 

@@ -137,9 +137,13 @@ class Driver(Generic[S]):
     def run(self, *, chunk: int | None = None) -> None:
         """Fold what waits on every topic, in chunks, each page durable before the next is asked for."""
         for topic in list(self.log):
-            while waiting := self.backlog(topic):
-                records = waiting[: chunk or self.chunk]
-                self._fold(records, caught_up=len(records) == len(waiting))
+            while self.backlog(topic):
+                self.fold_next(topic, chunk or self.chunk)
+
+    def fold_next(self, topic: str, most: int) -> None:
+        """Fold the next records that wait on a topic."""
+        waiting = self.backlog(topic)
+        self._fold(waiting[:most], caught_up=len(waiting) <= most)
 
     def _fold(self, records: Sequence[Record], *, caught_up: bool = True, pages: int | None = None) -> None:
         """Fold one chunk; ``pages``: how many pages become durable before the worker dies (None: it lives).

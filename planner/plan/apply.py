@@ -1,4 +1,4 @@
-"""What a requirement changes at its site."""
+"""What a requirement, and an event of stock or orders, changes at its site."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ from collections import Counter
 from datetime import UTC
 
 from planner.catalogue.index import Catalogue
+from planner.events.orders import Confirmed, Delivered, OrderCancelled, OrderEvent, Placed, SupplyAnnounced
+from planner.events.stock import StockEvent
 from planner.learning.using import session
 from planner.messages import RequirementStated, RequirementUsed, RequirementWithdrawn
 from planner.plan.requirements import Read
 from planner.plan.site import PlannedSite
+from planner.refusal import Refused
 from planner.site.bookings import state_requirement, use_requirement, withdraw_requirement
 from planner.site.consumption import take_session
+from planner.site.orders import apply_order
+from planner.site.stock import apply_stock
 
 
 def apply_requirement(planned: PlannedSite, catalogue: Catalogue, read: Read, counts: Counter[str]) -> bool:
@@ -24,6 +29,21 @@ def apply_requirement(planned: PlannedSite, catalogue: Catalogue, read: Read, co
     if isinstance(message, RequirementWithdrawn):
         return withdraw_requirement(planned.state, message, touched)
     raise TypeError(f"no rule for {type(message).__name__}")
+
+
+def apply_event(planned: PlannedSite, catalogue: Catalogue, event: StockEvent | OrderEvent) -> str | None:
+    """Apply an event; what is worth saying in its outcome.
+
+    Raises:
+        Refused: for the reasons that its own rules have, and ``unknown-item``.
+    """
+    match event:
+        case Placed() | Confirmed() | Delivered() | OrderCancelled() | SupplyAnnounced():
+            apply_order(planned.state, catalogue, event, planned.touched)
+            return None
+    if event.item not in catalogue.items:
+        raise Refused("unknown-item", f"item: found {event.item!r}; expected an item of the catalogue")
+    return apply_stock(planned.state, catalogue, event, planned.touched)
 
 
 def _use_session(planned: PlannedSite, catalogue: Catalogue, message: RequirementUsed, counts: Counter[str]) -> bool:

@@ -2,16 +2,23 @@
 
 When nothing more waits on any topic, all are. In a backlog one review is let through for every
 ``RECORDS_PER_REVIEW`` records folded and one site's forecasts for every ``RECORDS_PER_FORECASTS``, those that wait
-longest first: so the cost of a record stays bounded, however many sites there are, and no site is starved.
+longest first: so the cost of a record stays bounded, however many sites there are, and no site is starved. The table
+keeps which sites wait for a review, so that a restart need not review the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import Final
 
+import orjson
+
+from planner.step import Entries
+
+WAITING_ENTRY: Final = b"waiting"
 RECORDS_PER_REVIEW = 64
 RECORDS_PER_FORECASTS = 512
-SITES_PER_PUBLICATION = 32
+SITES_PER_PUBLICATION = 4
 """Sites whose forecasts are let through at once, so that the publication does not hold up what comes in."""
 PATIENCE_CHUNKS = 8
 """A topic that was behind, and of which nothing came in so many chunks of others, is not behind any more."""
@@ -26,6 +33,26 @@ class SiteQueue:
         self._behind: dict[str, int] = {}
         self._reviews_allowed = 0.0
         self._forecasts_allowed = 0.0
+        self._kept: list[str] = []
+        """Sites that wait for a review by the table."""
+
+    @classmethod
+    def restored(cls, entries: Entries, sites: Collection[str]) -> SiteQueue:
+        """The queue of these sites as the table has it: the forecasts of all wait."""
+        queue = cls()
+        stored = entries.get(WAITING_ENTRY)
+        queue._kept = [] if stored is None else orjson.loads(stored)
+        queue.reviews = dict.fromkeys(site for site in queue._kept if site in sites)
+        queue.forecasts = dict.fromkeys(sites)
+        return queue
+
+    def take_writes(self) -> dict[bytes, bytes | None]:
+        """What changed of the table's entry."""
+        waiting = list(self.reviews)
+        if waiting == self._kept:
+            return {}
+        self._kept = waiting
+        return {WAITING_ENTRY: orjson.dumps(waiting) if waiting else None}
 
     def folded(self, topic: str | None, records: int, *, caught_up: bool) -> None:
         """A chunk of a topic was folded; ``caught_up``: nothing more waits behind it. No topic: none is behind."""

@@ -16,10 +16,12 @@ from typing import NamedTuple
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
+from planner.booking.rules import believed
 from planner.events.control import ClockTicked
 from planner.expansion.profile import profile_of
 from planner.messages import REQUIREMENTS, RequirementLine, RequirementMessage, RequirementStated
 from planner.records import MAX_EVENT_BYTES, DeadLetter, decode
+from planner.refusal import Refused
 from planner.site.state import Moments, Profile
 from planner.step import Record
 
@@ -64,6 +66,10 @@ class RequirementReader:
 
     def read(self, record: Record) -> Read | ClockTicked | DeadLetter:
         """The message in a record, the hour it tells, or why there is neither."""
+        read = self._read(record)
+        return _believed(read) if isinstance(read, Read) else read
+
+    def _read(self, record: Record) -> Read | ClockTicked | DeadLetter:
         value = record.value
         if value is not None and len(value) <= MAX_EVENT_BYTES:
             cut = value.find(_LINES)
@@ -125,6 +131,20 @@ class RequirementReader:
                 items=tail.items,
             )
         return profile
+
+
+def _believed(read: Read) -> Read | DeadLetter:
+    """``expand`` has seen to the instants; what else wrote such a record must not stop the partition."""
+    message = read.message
+    try:
+        believed("occurred_at", message.occurred_at)
+        if isinstance(message, RequirementStated):
+            start = believed("start", message.start)
+            if abs(message.day.toordinal() - start.toordinal()) > 1:
+                raise Refused("day-out-of-range", f"day: found {message.day}; expected the site's day of {start}")
+    except Refused as refused:
+        return DeadLetter(refused.reason, refused.detail)
+    return read
 
 
 def _profile_id(key: tuple[str, int, str], items: dict[str, Moments]) -> str:

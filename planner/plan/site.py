@@ -90,6 +90,11 @@ class PlannedSite:
         self.touched.all_items = True
         self.wake = None
 
+    def resume(self, now: datetime, *, waits: bool) -> None:
+        """Go on where the table left off; ``waits``: for a review. What else it is woken for is in its state."""
+        self.touched.all_items = waits
+        self.wake = self._next_wake(now) if self.known else NEVER
+
     # --- time ---------------------------------------------------------------------------------------------
 
     def pass_to(self, now: datetime) -> Passed | None:

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
+import planner.plan.queue
 from planner.plan.queue import RECORDS_PER_REVIEW, SITES_PER_PUBLICATION, SiteQueue
 from planner.plan.requirements import Read, RequirementReader
 from planner.plan_step import PlanStep
@@ -283,10 +284,23 @@ def test_an_unreadable_event_is_kept_byte_for_byte_and_harms_nothing_else() -> N
 def test_an_unreadable_requirement_or_tick_has_no_outcome() -> None:
     driver, desk = start()
     stated = orjson.loads(desk.stated("b", at(1), at(0)))
-    driver.feed("requirements", b"{broken", {**stated, "occurred_at": "9999-12-31T23:59:59-12:00"})
+    unbelievable = (
+        {"occurred_at": "9999-12-31T23:59:59-12:00"},
+        {"start": "0001-01-01T00:00:00Z"},
+        {"start": "9999-12-31T23:59:59-12:00"},
+        {"day": "0001-01-01"},
+    )
+    driver.feed("requirements", b"{broken", *({**stated, **wrong} for wrong in unbelievable))
     driver.feed("clock", b"{broken")
     reasons = [dict(m.headers)["reason"] for m in driver.messages("dead-letters")]
-    assert reasons == [b"invalid-json", b"occurred-at-out-of-range", b"invalid-json"]
+    assert reasons == [
+        b"invalid-json",
+        b"occurred-at-out-of-range",
+        b"start-out-of-range",
+        b"start-out-of-range",
+        b"day-out-of-range",
+        b"invalid-json",
+    ]
     assert not driver.outcomes()
 
 
@@ -335,6 +349,17 @@ def test_forecasts_of_many_sites_are_published_in_turns() -> None:
     assert queue.next_forecasts() == []
 
 
+def test_sites_with_nothing_to_tell_do_not_keep_the_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver, desk = start()
+    stocked(driver, desk)
+    unknown = desk.stated("b", at(1), at(0)).replace(b'"north"', b'"absent"')
+    driver.feed("requirements", unknown)
+    driver.restart()
+    monkeypatch.setattr(planner.plan.queue, "SITES_PER_PUBLICATION", 1)
+    assert {message.key.split(b"\x1f")[0] for message in driver.step.due() if message.key} == {b"north"}
+    assert driver.step.due() == []
+
+
 # --- after a restart --------------------------------------------------------------------------------------
 
 
@@ -346,6 +371,48 @@ def test_after_a_restart_forecasts_are_published_again_and_no_alert_is() -> None
     driver.restart()
     assert {message.key: message.value for message in driver.step.due()} == whole
     assert driver.feed("clock", tick(at(0) + timedelta(seconds=5))) == []
+
+
+def test_a_restart_reviews_no_site_of_which_nothing_waited() -> None:
+    """With hundreds of sites in a partition their reviews would hold up the first event for a minute."""
+    driver, desk = start()
+    driver.feed("catalogue", bundle())
+    stocked(driver, desk, 3)
+    reviews = driver.counts["reviews"]
+    driver.restart()
+    other = Desk(SOUTH)
+    driver.feed("stock", other.received(at(0), MAGNESIUM, 1))
+    assert driver.counts["reviews"] == reviews + 1
+    driver.feed("clock", tick(at(1)))  # and time still wakes it
+    assert driver.counts["reviews"] == reviews + 3
+
+
+def test_a_site_that_waits_for_its_review_waits_after_a_restart_too() -> None:
+    driver, desk = start()
+    stocked(driver, desk, 3)
+    driver.append("requirements", *[desk.stated(f"b{i}", at(1), at(0)) for i in range(RECORDS_PER_REVIEW // 2)])
+    driver.run(chunk=RECORDS_PER_REVIEW // 4)
+    decided = alerts(driver)
+    crashed, desk = start()
+    crashed.feed("catalogue", bundle())
+    stocked(crashed, desk, 3)
+    crashed.append("requirements", *[desk.stated(f"b{i}", at(1), at(0)) for i in range(RECORDS_PER_REVIEW // 2)])
+    crashed.fold_next("requirements", RECORDS_PER_REVIEW // 4)
+    assert crashed.table.get(b"waiting") == b'["north"]'
+    crashed.restart()
+    assert crashed.step.gauges()["sites_waiting"] == 1
+    crashed.run()
+    assert crashed.table.get(b"waiting") is None
+    assert alerts(crashed).keys() == decided.keys()
+
+
+def test_without_the_catalogue_in_the_table_a_restart_reviews_all() -> None:
+    driver, desk = start()
+    stocked(driver, desk, 1000)
+    reviews = driver.counts["reviews"]
+    driver.restart()
+    driver.feed("clock", tick(at(0) + timedelta(seconds=5)))
+    assert driver.counts["reviews"] == reviews + 1
 
 
 def test_a_crash_before_the_table_is_written_gives_the_same_again() -> None:

@@ -242,6 +242,7 @@ def test_the_table_is_the_state_and_what_is_published_is_its_plan(history: Histo
     afresh.step.restore(world.table)
     assert afresh.step.sites == world.step.sites
     assert afresh.step.now == world.step.now
+    afresh.step.review_all()
     assert not afresh.fold([]), "a plan made afresh decides otherwise"
     afresh.publish(afresh.step.due())
     assert afresh.forecasts() == world.forecasts()

@@ -25,6 +25,7 @@ import orjson
 
 from planner.booking_step import BookingStep
 from planner.catalogue.model import Bundle
+from planner.plan.queue import WAITING_ENTRY
 from planner.plan_step import PlanStep
 from planner.step import Message, Record, Step
 from planner.topics import SEPARATOR
@@ -38,7 +39,7 @@ WITH_CHUNKS = ("requirements", "outcomes", "dead-letters")
 REVISED = ("alerts", "proposals")
 ANSWERED = ("bookings", "catalogue", "stock", "orders", "alert-actions")
 DECISIONS = tuple(f"{kind}{SEPARATOR}".encode() for kind in ("alert", "proposal"))
-BY_WHEN_LOOKED_AT = (*DECISIONS, f"told{SEPARATOR}".encode())
+BY_WHEN_LOOKED_AT = (*DECISIONS, f"told{SEPARATOR}".encode(), WAITING_ENTRY)
 """Entries that depend on when the site was reviewed, and so on where chunks ended. ``planner verify`` judges them."""
 Output = tuple[bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]
 Stretches = dict[tuple[str, int], list[tuple[str, int]]]
@@ -208,6 +209,7 @@ def _check_plan(partition: int, bundle: Bundle, table: TableView, folded: PlanSt
         assert replace(afresh.sites[site], **undecided) == replace(state, **undecided), site
     if not ended:
         return []
+    afresh.review_all()
     decided = [message for page in afresh.fold([]) for message in page.messages]
     assert not decided, f"plan/{partition}: a plan made afresh decides otherwise: {decided[0]}"
     return _all_due(afresh)

@@ -286,6 +286,7 @@ def _check_afresh(snapshot: Snapshot, found: Findings) -> None:
             elif kind == "proposal":
                 site, name = key.decode().split("\x1f")[1:]
                 fresh["proposals"]["\x1f".join([site, *name.split("/")]).encode()] = value
+        step.review_all()
         for page in step.fold([]):
             _nothing_new(page, found, partition)
         while due := step.due():

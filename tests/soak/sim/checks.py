@@ -162,6 +162,7 @@ def table_is_the_state(world: World) -> Iterator[str]:
             afresh.restore(world.tables[slot])
             if afresh.sites != live.sites or afresh.now != live.now:
                 yield f"{slot}: the table is not the state: {_first_difference(live, afresh)}"
+            afresh.review_all()
             decided = [m for page in afresh.fold([]) for m in page.messages]
             if decided:
                 yield f"{slot}: a plan made afresh decides otherwise: {decided[0]}"

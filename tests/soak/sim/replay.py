@@ -47,7 +47,7 @@ class Again:
                 yield kind, rest, ours, theirs
 
     def _comparable(self, kind: str, rest: str, value: bytes | None) -> Any:
-        if kind[:1] == "@" or kind in {"alert", "proposal", "told"}:
+        if kind[:1] == "@" or kind in {"alert", "proposal", "told", "waiting"}:
             return None
         if kind == "seen" and rest.partition(SEPARATOR)[2] in self.actions:
             return None

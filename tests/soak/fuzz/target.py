@@ -30,6 +30,8 @@ _COUNTED: Final = (
     "ticks_passed_over", "catalogues", "catalogues_unreadable",
 )  # fmt: skip
 
+BY_REVIEWS = {b"alert", b"proposal", b"told", b"waiting"}
+
 
 class Harm(AssertionError):  # noqa: N818 (named after what happened)
     """An input did what no input may; the message says which."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, Final
 
 from mode.supervisors import CrashingSupervisor
 
 from streams import names
 from streams.engine import Engine
+
+PAGES_AT_ONCE: Final = 4
+"""Of one agent, each of another partition: what is folded and not yet durable is in memory."""
 
 
 def declare_agents(app: Any, topics: dict[str, Any], engines: dict[str, Engine]) -> None:
@@ -15,6 +19,8 @@ def declare_agents(app: Any, topics: dict[str, Any], engines: dict[str, Engine])
 
     Acknowledgement is explicit and comes after the chunk's effects are durable. An agent that raises stops the worker:
     Faust's own way, to acknowledge the event and go on, would lose it.
+
+    Partitions go side by side: while one's page is being committed, another's chunk is folded.
     """
     for name in names.INPUTS:
         if name in engines:
@@ -23,8 +29,27 @@ def declare_agents(app: Any, topics: dict[str, Any], engines: dict[str, Engine])
 
 def _consuming(engine: Engine) -> Any:
     async def consume(stream: Any) -> None:
-        async for event in stream.noack().events():
-            if await engine.apply(event.value):
+        turns = asyncio.Semaphore(PAGES_AT_ONCE)
+
+        async def handle(event: Any) -> None:
+            async with turns:
+                applied = await engine.apply(event.value)
+            if applied:
                 await stream.ack(event)
 
+        # a partition's chunks wait for each other at the engine, not for another's commit; the consumer has at most
+        # one of each input in flight
+        try:
+            async with asyncio.TaskGroup() as chunks:
+                async for event in stream.noack().events():
+                    chunks.create_task(handle(event))
+        except* Exception as errors:  # noqa: BLE001 - raised again, without its group
+            raise _first(errors) from None
+
     return consume
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The worker says what stopped it; the others of a group were cancelled, or failed for the same reason."""
+    error = errors.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

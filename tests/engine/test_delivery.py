@@ -119,6 +119,7 @@ async def test_obstacle_3_a_chunk_is_one_write(bench: Bench) -> None:
     """Stock sends a changelog message for each table write. Here a chunk's entries and offset are one transaction."""
     bench.publish(10, partition=0)
     async with bench.running() as app:
+        await until(lambda: app.engines[names.EXPAND].applied_offset(TP(PREFIX + "bookings", 0)) == 10)
         pages: list[Any] = []
         deliver = app.outlet.deliver
 

@@ -79,8 +79,8 @@ def _benchmarks(given: argparse.Namespace) -> dict[str, tuple[str, Callable[[], 
             lambda: books.main(quick=quick),
         ),
         "policies": (
-            "ordering policies in simulated clinics, at the same fill (about an hour); writes policies.md",
-            lambda: policies.main(quick=quick),
+            "ordering policies in simulated clinics, at the same fill (an hour, or --scenario); into policies.md",
+            lambda: policies.main(quick=quick, only=given.scenario, processes=given.processes),
         ),
         "peers": (
             "beside stock Faust, a hand-written loop, Quix Streams, Bytewax, Kafka Streams on real Kafka (long)",
@@ -100,6 +100,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="less of everything: minutes in all")
     parser.add_argument("--plot", action="store_true", help="axes: draw docs/scaling.svg (needs the extra `backtest`)")
     parser.add_argument("--large", action="store_true", help="axes: with 1,000,000 live bookings (half an hour)")
+    parser.add_argument("--scenario", action="append", default=[], metavar="NAME", help="policies: these only")
+    parser.add_argument("--processes", type=int, metavar="N", help="policies: at most so many")
     given = parser.parse_args()
     known = _benchmarks(given)
     unknown = [name for name in given.names if name not in known]

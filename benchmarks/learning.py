@@ -15,7 +15,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from benchmarks import load
-from benchmarks.booking_step_cost import Table
+from benchmarks.in_memory import Table
 from benchmarks.table import met, show
 from planner.booking_step import BookingStep
 from planner.catalogue.model import Bundle

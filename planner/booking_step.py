@@ -19,7 +19,7 @@ import orjson
 
 from planner.base import Model
 from planner.booking.adoption import Adoption, restate
-from planner.booking.apply import apply_event
+from planner.booking.apply import Ending, apply_event
 from planner.booking.ledger import Ledger
 from planner.booking.row import BookingRow
 from planner.booking.rules import believed, not_ahead
@@ -30,6 +30,7 @@ from planner.events.bookings import BOOKING_EVENTS, BookingEvent
 from planner.expansion.memo import Expander
 from planner.messages import OutcomeStatus
 from planner.records import (
+    STATUS_TEXTS,
     DeadLetter,
     check_key,
     dead_letter_message,
@@ -147,32 +148,21 @@ class BookingStep:
             check_key(record, event.booking_id, "booking_id")
             end = apply_event(event, occurred_at, ledger, self.expander)
         except Refused as refusal:
-            self._tell(record, event, OutcomeStatus.REFUSED, page, reason=refusal.reason, detail=refusal.detail)
-            return
-        self._tell(record, event, end.status, page, reason=end.reason, detail=end.detail, site=end.site)
+            end = Ending(OutcomeStatus.REFUSED, refusal.reason, refusal.detail)
+        self._tell(record, event, end, page)
 
-    def _tell(
-        self,
-        record: Record,
-        event: BookingEvent,
-        status: OutcomeStatus,
-        page: Effects,
-        *,
-        reason: str | None,
-        detail: str | None,
-        site: str | None = None,
-    ) -> None:
-        page.counts[status.value] += 1
+    def _tell(self, record: Record, event: BookingEvent, end: Ending, page: Effects) -> None:
+        page.counts[STATUS_TEXTS[end.status]] += 1
         page.messages.append(
             outcome_message(
                 record,
-                status,
+                end.status,
                 event.event_id,
                 event.type,
-                reason=reason,
-                detail=detail,
+                reason=end.reason,
+                detail=end.detail,
                 booking_id=event.booking_id,
-                site=site or getattr(event, "site", None),
+                site=end.site or getattr(event, "site", None),
                 catalogue_version=self.catalogue.version,
             )
         )

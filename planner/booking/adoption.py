@@ -87,18 +87,18 @@ def restate(
             continue
         adoption.looked_at += 1
         try:
-            resolved = resolve(expander, wanted_of(row))
+            day, version, stated = resolve(expander, wanted_of(row))
         except Refused as refusal:
             adoption.kept[refusal.reason] += 1
             adoption.first_kept = adoption.first_kept or f"booking {booking_id}: {refusal.detail}"
             continue
         now_stated = (row.lines_id, row.protocol_version, row.day)
-        if now_stated == (resolved.stated.lines_id, resolved.version.version, resolved.day):
+        if now_stated == (stated.lines_id, version, day):
             continue
-        take_resolved(row, resolved, expander.catalogue.version)
-        ledger.keep_lines(resolved.stated)
+        take_resolved(row, day, version, stated, expander.catalogue.version)
+        ledger.keep_lines(stated)
         cause = Cause(booking_id, cause_id, now)
-        ledger.page.messages.append(requirements.stated(row, cause, resolved.stated.lines, "booked"))
+        ledger.page.messages.append(requirements.stated(row, cause, stated.lines, "booked"))
         ledger.put(booking_id, row)
         adoption.restated += 1
     yield adoption

@@ -20,6 +20,8 @@ EVENT_IDS_MOST = 64
 _FORMAT = 3
 _FORMATS = (1, 2, 3)
 """Those that can be read. 2 has, at its end, what 1 did not keep: ``booked_on`` and ``source``; 3 has ``due``."""
+_FIELDS = 19
+"""Of format 3."""
 _NO_PARAMETERS = Parameters()
 _OVERRIDES: TypeAdapter[tuple[Override, ...]] = TypeAdapter(tuple[Override, ...])
 
@@ -37,6 +39,7 @@ class Status(StrEnum):
 
 
 _STATUS_OF = {status.value: status for status in Status}
+_TEXT_OF = {status: status.value for status in Status}
 LIVE = frozenset({Status.BOOKED, Status.ARRIVED})
 """A site holds a requirement of such a booking."""
 
@@ -86,7 +89,7 @@ class BookingRow:
         return orjson.dumps(
             [
                 _FORMAT,
-                self.status,
+                _TEXT_OF[self.status],
                 self.version,
                 self.revision,
                 self.site,
@@ -119,9 +122,10 @@ class BookingRow:
         if fields[0] not in _FORMATS:
             expected = " or ".join(map(str, _FORMATS))
             raise ValueError(f"booking entry: found format {fields[0]!r}; expected {expected}")
-        (status, version, revision, site, protocol, start, day, weight, hours) = fields[1:10]
-        (overrides, series_id, protocol_version, catalogue_version, lines_id, event_ids) = fields[10:16]
-        (booked_on, source) = fields[16:18] or (None, None)
+        if len(fields) < _FIELDS:
+            fields += (None, None, 0)[len(fields) - _FIELDS :]
+        (_, status, version, revision, site, protocol, start, day, weight, hours, overrides, series_id) = fields[:12]
+        (protocol_version, catalogue_version, lines_id, event_ids, booked_on, source, due) = fields[12:]
         return cls(
             _STATUS_OF[status],
             version,
@@ -130,7 +134,7 @@ class BookingRow:
             protocol,
             None if start is None else datetime.fromisoformat(start),
             day,
-            _parameters(weight, hours),
+            _NO_PARAMETERS if weight is None and hours is None else _parameters(weight, hours),
             _OVERRIDES.validate_python(overrides) if overrides else (),
             series_id,
             protocol_version,
@@ -139,13 +143,11 @@ class BookingRow:
             event_ids,
             booked_on,
             source,
-            fields[18] if len(fields) > 18 else 0,
+            due,
         )
 
 
 def _parameters(weight: str | None, hours: str | None) -> Parameters:
-    if weight is None and hours is None:
-        return _NO_PARAMETERS
     return Parameters.model_construct(
         weight_kg=None if weight is None else Decimal(weight), hours=None if hours is None else Decimal(hours)
     )

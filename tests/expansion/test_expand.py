@@ -235,9 +235,10 @@ def test_the_memo_shares_what_does_not_matter_and_nothing_else() -> None:
     expander = Expander(Catalogue(sample.bundle(edited)))
 
     def stated(protocol: str, site: str = "north", **parameters: str) -> bytes:
-        version = expander.catalogue.protocol_version(protocol, DAY)
+        given = expander.given[site, protocol]
+        version = given.version_on(DAY.toordinal())
         assert version is not None
-        return expander.stated(site, protocol, version, Parameters.model_validate(parameters), ()).lines
+        return expander.stated(given, version, Parameters.model_validate(parameters), ()).lines
 
     assert stated("magnesium") is stated("magnesium", weight_kg="70")
     assert stated("valproate", weight_kg="70") is stated("valproate", weight_kg="70.0")

@@ -8,6 +8,7 @@ from typing import Any, Final
 from unittest.mock import patch
 
 from planner.booking import apply as booking
+from planner.booking.apply import Ending
 from planner.booking.row import BookingRow
 from planner.booking_step import BookingStep
 from planner.messages import OutcomeStatus
@@ -142,10 +143,10 @@ def two_outcomes() -> AbstractContextManager[Any]:
     """A refusal is told twice."""
     tell = BookingStep._tell
 
-    def told(self: BookingStep, record: Any, event: Any, status: OutcomeStatus, page: Effects, **more: Any) -> None:
-        tell(self, record, event, status, page, **more)
-        if status is OutcomeStatus.REFUSED:
-            tell(self, record, event, status, page, **more)
+    def told(self: BookingStep, record: Any, event: Any, end: Ending, page: Effects) -> None:
+        tell(self, record, event, end, page)
+        if end.status is OutcomeStatus.REFUSED:
+            tell(self, record, event, end, page)
 
     return patch.object(BookingStep, "_tell", told)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -147,7 +148,9 @@ class BookingRow:
         )
 
 
+@lru_cache(maxsize=4_096)
 def _parameters(weight: str | None, hours: str | None) -> Parameters:
+    """Shared by rows that have the same: they are immutable, and to make them costs more than to read the row."""
     return Parameters.model_construct(
         weight_kg=None if weight is None else Decimal(weight), hours=None if hours is None else Decimal(hours)
     )

@@ -56,6 +56,11 @@ def _fold(bundle: Bundle, bookings: int) -> _Book:
     tables = MemoryTable(), MemoryTable()
     expand.restore(tables[0])
     plan.restore(tables[1])
+    # kept by both, so that what was planned by it is not planned anew
+    catalogue = _records("catalogue", load.catalogue_messages(bundle, 1))
+    for step, table in ((expand, tables[0]), (plan, tables[1])):
+        for effects in step.fold(catalogue):
+            _write(table, effects)
     stated: list[Message] = []
     events = list(load.book([_TEMPLATE], bookings))
     for effects in expand.fold(_records("bookings", events)):

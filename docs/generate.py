@@ -105,6 +105,9 @@ def topics_reference() -> str:
         "Payloads are JSON; fields a reader does not know are to be ignored; `schema_version` is in every message.",
         "JSON Schemas are in [`schemas/`](schemas/).",
         "",
+        "On Kafka a worker's outputs are transactions: read them with `isolation.level=read_committed`, or what was taken",
+        "back is seen too.",
+        "",
         "| topic | direction | key | kept | holds |",
         "|---|---|---|---|---|",
     ]

@@ -68,7 +68,7 @@ def _benchmarks(given: argparse.Namespace) -> dict[str, tuple[str, Callable[[], 
             "cost of an event of a backlog by live bookings, sites and lines of a protocol (--plot: docs/scaling.svg)",
             lambda: scaling_axes.main(large=given.large, plot=scaling_axes.PLOT if given.plot else None),
         ),
-        "booking-step": ("cost of the step of expand", booking_step_cost.main),
+        "booking-step": ("cost of both steps beside pydantic's decoding", booking_step_cost.main),
         "learning": (
             "throughput of both steps with learning and without; the learned state's size",
             lambda: learning.main(city=file, limit=15_000 if quick else learning.EVENTS),

@@ -23,6 +23,8 @@ from planner.step import Message, Record
 
 EVENTS = 2_000
 """Of each kind; the first ones of those that the other step has folded."""
+MEASURED_MESSAGES = 2 * EVENTS
+"""The messages of ``expand`` in which they are: a requirement and an outcome each."""
 CHUNK = 500
 ROUNDS = 3
 
@@ -44,7 +46,7 @@ class PlanStepCost:
         self._rows: list[tuple[str, ...]] = []
 
     def take_book(self, messages: list[Message]) -> None:
-        """What was booked: the book that the events measured find."""
+        """What was booked: part of the book that the events measured find."""
         with _no_reviews():
             _fold(self._restored(self._table), _records(messages), self._table)
 

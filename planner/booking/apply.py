@@ -259,12 +259,16 @@ def _of_rescheduled(event: Rescheduled, row: BookingRow, occurred_at: datetime) 
 
 def _of_amended(event: Amended, row: BookingRow) -> Wanted:
     """A field that is absent stays as it was, a parameter too."""
-    parameters = row.parameters
-    if event.parameters is not None:
-        changed = {name: value for name, value in event.parameters if value is not None}
-        parameters = parameters.model_copy(update=changed)
-    overrides = row.overrides if event.overrides is None else event.overrides
-    return wanted_of(row)._replace(protocol=event.protocol or row.protocol, parameters=parameters, overrides=overrides)
+    before, told = wanted_of(row), event.parameters
+    parameters = before.parameters
+    if told is not None:  # constructed, not copied with changes: both have been validated, and a copy costs 3 µs
+        parameters = Parameters.model_construct(
+            weight_kg=parameters.weight_kg if told.weight_kg is None else told.weight_kg,
+            hours=parameters.hours if told.hours is None else told.hours,
+        )
+    overrides = before.overrides if event.overrides is None else event.overrides
+    protocol = event.protocol or before.protocol
+    return Wanted(before.site, protocol, before.start, parameters, overrides, before.series_id)
 
 
 def wanted_of(row: BookingRow) -> Wanted:

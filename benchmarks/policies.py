@@ -36,7 +36,7 @@ from planner.simulation.measure import Comparison
 from streams.simulating import Plan, mapper, run_scenario
 
 KEPT = Path(__file__).parent / "policies.json"
-FULL = Plan(train=20, planner_train=2, planner_steps=3, test=4)
+FULL = Plan(train=20, planner_train=8, planner_steps=4, test=8)
 """A clinic-year of the real steps takes some ten seconds. The planner need not be tuned closely: opponents are moved to
 the fill that it reaches."""
 QUICK = Plan(train=4, planner_train=2, test=4, years=0.5)

@@ -372,7 +372,7 @@ class PlanStep:
         if passed is None:
             return
         planned.touched.cause = cause
-        self._touched(planned)
+        self._touched(planned, by_event=False)
         for alert_id in passed.forgotten_alerts:
             effects.writes[alert_entry(planned.state.site, alert_id)] = None
             effects.messages.append(Message("alerts", alert_id.encode(), None))
@@ -401,7 +401,7 @@ class PlanStep:
         for planned in self._planned.values():
             planned.adopt(self.catalogue)
             planned.touched.cause = cause = f"catalogue/{bundle.version}/{self.partition}"
-            self._touched(planned)
+            self._touched(planned, by_event=False)
             self._wake_site(planned, effects, cause)  # days that went by while it was unknown end before it is planned
         self._wake = EARLIEST
 
@@ -423,16 +423,17 @@ class PlanStep:
             planned.pass_to(self.now)
         self._touched(planned)
 
-    def _touched(self, planned: PlannedSite) -> None:
+    def _touched(self, planned: PlannedSite, *, by_event: bool = True) -> None:
         """Something of the site is to be written, reviewed and published."""
-        self._written[planned.state.site] = self._queue.reviews[planned.state.site] = None
+        self._written[planned.state.site] = None
+        self._queue.touch(planned.state.site, by_event=by_event)
         planned.hasten()
         if planned.wake is not None and planned.wake < self._wake:
             self._wake = planned.wake
 
     def _review(self, planned: PlannedSite, effects: Effects) -> None:
         site = planned.state.site
-        self._queue.reviews.pop(site, None)
+        self._queue.reviewed(site)
         if self.now is None or not planned.known:
             self._queue.forecasts[site] = None  # what was told is taken back
             return

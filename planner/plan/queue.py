@@ -2,8 +2,9 @@
 
 When nothing more waits on any topic, all are. In a backlog one review is let through for every
 ``RECORDS_PER_REVIEW`` records folded and one site's forecasts for every ``RECORDS_PER_FORECASTS``, those that wait
-longest first: so the cost of a record stays bounded, however many sites there are, and no site is starved. The table
-keeps which sites wait for a review, so that a restart need not review the others.
+longest first: so the cost of a record stays bounded, however many sites there are, and no site is starved. A site that
+an event of a topic without a backlog touched does not wait: a delivery or a count is decided upon at once while old
+bookings are read. The table keeps which sites wait for a review, so that a restart need not review the others.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import orjson
 from planner.step import Entries
 
 WAITING_ENTRY: Final = b"waiting"
-RECORDS_PER_REVIEW = 64
+RECORDS_PER_REVIEW = 256
 RECORDS_PER_FORECASTS = 512
 SITES_PER_PUBLICATION = 4
 """Sites whose forecasts are let through at once, so that the publication does not hold up what comes in."""
@@ -29,6 +30,9 @@ class SiteQueue:
 
     def __init__(self) -> None:
         self.reviews: dict[str, None] = {}
+        self._at_once: dict[str, None] = {}
+        self._live = True
+        """Whether nothing more waits behind what is being folded."""
         self.forecasts: dict[str, None] = {}
         self._behind: dict[str, int] = {}
         self._reviews_allowed = 0.0
@@ -48,7 +52,7 @@ class SiteQueue:
 
     def take_writes(self) -> dict[bytes, bytes | None]:
         """What changed of the table's entry."""
-        waiting = list(self.reviews)
+        waiting = [*self._at_once, *self.reviews]
         if waiting == self._kept:
             return {}
         self._kept = waiting
@@ -63,6 +67,7 @@ class SiteQueue:
             self._behind.pop(topic, None)
         else:
             self._behind[topic] = PATIENCE_CHUNKS
+        self._live = topic not in self._behind
         if self._behind:
             self._reviews_allowed += records / RECORDS_PER_REVIEW
             self._forecasts_allowed += records / RECORDS_PER_FORECASTS
@@ -80,17 +85,29 @@ class SiteQueue:
     def in_backlog(self) -> bool:
         return bool(self._behind)
 
+    def touch(self, site: str, *, by_event: bool) -> None:
+        """A site is to be reviewed; ``by_event``: of the topic that is being folded, not by time or a catalogue."""
+        (self._at_once if by_event and self._live else self.reviews).setdefault(site)
+
     def next_reviews(self) -> Iterator[str]:
         """Sites to review now; each leaves the queue as it is given out."""
+        for site in list(self._at_once):
+            self.reviewed(site)
+            yield site
         for site in list(self.reviews):
             if self.in_backlog:
                 if self._reviews_allowed < 1:
                     return
                 self._reviews_allowed -= 1
-            self.reviews.pop(site, None)
+            self.reviewed(site)
             yield site
         # what was not needed is not saved up
         self._reviews_allowed = 0.0
+
+    def reviewed(self, site: str) -> None:
+        """It does not wait any more."""
+        self._at_once.pop(site, None)
+        self.reviews.pop(site, None)
 
     def next_forecasts(self) -> list[str]:
         """Sites to publish the forecasts of now; they leave the queue."""

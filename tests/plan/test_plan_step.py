@@ -328,6 +328,32 @@ def test_the_queue_lets_through_the_longest_waiting_and_starves_none() -> None:
     assert {site: seen.count(site) for site in "abcd"} == dict.fromkeys("abcd", 25)
 
 
+def test_an_event_of_a_topic_without_a_backlog_is_decided_upon_at_once() -> None:
+    """While old bookings are read, a count that finds an empty shelf does not wait for their reviews."""
+    driver, desk = start()
+    stocked(driver, desk)
+    driver.append("requirements", *[desk.stated(f"b{i}", at(1), at(0)) for i in range(20)])
+    for _ in range(3):
+        driver.fold_next("requirements", 4)
+    assert driver.table.get(b"waiting") == b'["north"]'
+    driver.append("stock", desk.event("stock.counted", at(0), item=MAGNESIUM, lots=[{"lot": "L1", "quantity": 0}]))
+    before = len(driver.published)
+    driver.fold_next("stock", 1)
+    assert [message for message in driver.published[before:] if message.topic == "alerts"]
+    assert driver.table.get(b"waiting") is None
+
+
+def test_time_wakes_no_site_out_of_turn_in_a_backlog() -> None:
+    driver, desk = start()
+    stocked(driver, desk)
+    driver.append("requirements", *[desk.stated(f"b{i}", at(1), at(0)) for i in range(20)])
+    driver.fold_next("requirements", 4)
+    reviews = driver.counts["reviews"]
+    driver.append("clock", tick(at(1)))
+    driver.fold_next("clock", 1)
+    assert driver.counts["reviews"] == reviews
+
+
 def test_the_queue_believes_a_topic_behind_until_it_is_not_or_falls_silent() -> None:
     queue = SiteQueue()
     queue.folded("requirements", 1, caught_up=False)

@@ -143,7 +143,8 @@ async def abandon(producer: AIOKafkaProducer) -> None:
     waiting = [batch.future for batch in accumulator._pending_batches]
     waiting += [batch.future for queue in accumulator._batches.values() for batch in queue]
     waiting += [transactions._pid_waiter, transactions._transaction_waiter] if transactions is not None else []
-    for future in waiting:
-        if future is not None and not future.done():
+    for future in filter(None, waiting):
+        if not future.done():
             future.set_exception(errors.ProducerClosed())
-            future.exception()
+        if not future.cancelled():
+            future.exception()  # nobody waits for it any more, which asyncio would say

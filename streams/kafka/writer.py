@@ -105,4 +105,12 @@ class PartitionWriter:
     async def _send(self, batch: Any, target: TopicPartition) -> asyncio.Future[Any]:
         batch.close()
         future: asyncio.Future[Any] = await self.producer.send_batch(batch, target.topic, partition=target.partition)
+        # it is the last in the queue: nothing else ran since it was put there
+        self.producer._message_accumulator._batches[target][-1]._drain_waiter.add_done_callback(_seen)
         return future
+
+
+def _seen(waiter: asyncio.Future[Any]) -> None:
+    """A batch that fails tells two futures. Nobody waits for this one, and asyncio would say that it was not seen."""
+    if not waiter.cancelled():
+        waiter.exception()

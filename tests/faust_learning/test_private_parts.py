@@ -18,7 +18,7 @@ from aiokafka.consumer.fetcher import Fetcher as AiokafkaFetcher
 from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState, TopicPartitionState
-from aiokafka.producer.message_accumulator import MessageAccumulator
+from aiokafka.producer.message_accumulator import MessageAccumulator, MessageBatch
 from aiokafka.producer.sender import AddPartitionsToTxnHandler, EndTxnHandler, Sender, SendProduceReqHandler
 from aiokafka.producer.transaction_manager import TransactionManager
 from faust.assignor.client_assignment import ClientAssignment
@@ -336,4 +336,5 @@ def test_fields_by_which_a_producer_is_given_up() -> None:
         assert f"self.{name}" in source(TransactionManager), name
     for name in ("_pending_batches", "_batches"):
         assert f"self.{name}" in source(MessageAccumulator), name
+    assert "self._drain_waiter.set_exception" in source(MessageBatch.failure)
     assert "_md_update_fut" in source(AIOKafkaClient)

@@ -49,7 +49,7 @@ from planner.plan.event_clock import EventClock
 from planner.plan.gauges import gauges_of
 from planner.plan.queue import SiteQueue
 from planner.plan.requirements import RequirementReader
-from planner.plan.site import NEVER, PlannedSite, alert_entry
+from planner.plan.site import NEVER, PlannedSite, alert_entry, alert_withdrawn
 from planner.records import DeadLetter, check_key, dead_letter_message, dead_letter_outcome, decode, outcome_message
 from planner.refusal import Refused
 from planner.reorder.actions import act
@@ -375,7 +375,7 @@ class PlanStep:
         self._touched(planned, by_event=False)
         for alert_id in passed.forgotten_alerts:
             effects.writes[alert_entry(planned.state.site, alert_id)] = None
-            effects.messages.append(Message("alerts", alert_id.encode(), None))
+            effects.messages += alert_withdrawn(alert_id)
         if passed.forgotten_unsettled:
             effects.counts["bookings_forgotten_unsettled"] += passed.forgotten_unsettled
         if planned.state.today != day:

@@ -48,6 +48,12 @@ def alert_entry(site: str, alert_id: str) -> bytes:
     return composed_key("alert", site, parsed[0])
 
 
+def alert_withdrawn(alert_id: str) -> list[Message]:
+    """The messages after which nothing of an alert is on the topic: its last episode and those before it."""
+    about, _, episode = alert_id.rpartition("/")
+    return [Message("alerts", f"{about}/{number}".encode(), None) for number in range(1, int(episode) + 1)]
+
+
 class PlannedSite:
     """A site of one partition. ``need`` and ``outlook`` are caches that can be built again at any time."""
 

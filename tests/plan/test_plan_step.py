@@ -207,6 +207,25 @@ def test_what_is_over_is_forgotten_and_the_unsettled_is_reported() -> None:
     assert left <= {b"clock", b"site", b"stock", b"alert", b"proposal", b"learned", b"told"}
 
 
+def test_of_an_alert_that_is_forgotten_no_earlier_episode_stays_on_its_topic() -> None:
+    """Found by kafka_kills --city: the first episode of an order that was overdue twice was told for ever."""
+    driver, desk = start()
+    stocked(driver, desk)
+    driver.feed("orders", desk.event("order.placed", at(0), order_id="o", supplier="acme", lines=[line(CATHETER, 9)]))
+    driver.feed("clock", tick(at(8)))
+    driver.feed("orders", desk.event("order.confirmed", at(8), order_id="o", promised=MONDAY + timedelta(days=15)))
+    driver.feed("clock", tick(at(20)))
+    driver.feed("orders", desk.event("order.cancelled", at(20), order_id="o"))
+
+    def told() -> dict[bytes | None, bool]:
+        last = {message.key: message.value is not None for message in driver.messages("alerts")}
+        return {key: there for key, there in last.items() if key and b"order-overdue" in key}
+
+    assert told() == {b"north/catheter/order-overdue/o/%d" % episode: True for episode in (1, 2)}
+    driver.feed("clock", tick(at(22 + KEEP_DAYS)))
+    assert not any(told().values())
+
+
 def line(item: str, quantity: int) -> dict[str, Any]:
     return {"item": item, "quantity": quantity}
 

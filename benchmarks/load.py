@@ -11,6 +11,7 @@ import orjson
 
 from config.load import DEFAULT_CATALOGUE, load_catalogue
 from config.settings import Settings
+from planner.catalogue.digest import version_of
 from planner.catalogue.model import Bundle
 from planner.step import Message
 from planner.topics import CATALOGUE_KEY
@@ -57,7 +58,8 @@ def bundle_of_sites(count: int) -> Bundle:
     bundle = default_bundle()
     north = next(site for site in bundle.sites if site.id == "north")
     sites = tuple(north.model_copy(update={"id": f"s{number:03}"}) for number in range(count))
-    return bundle.model_copy(update={"sites": sites, "version": f"{bundle.version}-{count}-sites"})
+    made = bundle.model_copy(update={"sites": sites})
+    return made.model_copy(update={"version": version_of(made)})
 
 
 def catalogue_messages(bundle: Bundle, partitions: int) -> list[Message]:

@@ -43,7 +43,7 @@ from streams.log import LogClient, open_client
 from tests.soak import history
 from tests.soak.bench import LOOK_S, Bench
 from tests.soak.judge import Course, judge
-from tests.soak.nursery import Nursery
+from tests.soak.nursery import Child, Nursery
 
 PARTITIONS: Final = 1
 EVENTS: Final = 200
@@ -119,6 +119,7 @@ async def copies_of_a_run(bench: Bench, client: LogClient, chance: random.Random
             last = acknowledged
             await asyncio.sleep(chance.uniform(0, PAUSE_S_MAX))
             worker.send(signal.SIGSTOP)
+            _wait_until_it_stands_still(worker)
             copies.append(_copied(bench.directory / "planner.db", acknowledged))
             worker.send(signal.SIGCONT)
             if not await bench.waiting(client):
@@ -130,6 +131,20 @@ async def copies_of_a_run(bench: Bench, client: LogClient, chance: random.Random
     if await asyncio.to_thread(worker.end) != 0:
         raise AssertionError(worker.said()[-3000:])
     return copies
+
+
+def _wait_until_it_stands_still(worker: Child) -> None:
+    """A stop reaches each thread in its own time; one that writes meanwhile would give a file later than its WAL."""
+    tasks = Path(f"/proc/{worker.pid}/task")
+    while tasks.is_dir() and any(_state(task) not in "TZX" for task in tasks.iterdir()):
+        time.sleep(0.001)
+
+
+def _state(task: Path) -> str:
+    try:
+        return (task / "stat").read_text().rpartition(") ")[2][0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
 
 
 def _copied(file: Path, acknowledged: Applied) -> Copy:

@@ -21,6 +21,8 @@ from tests.soak.judge import Course, Verdict, judge
 from tests.soak.nursery import PATIENCE_S, Child, Nursery
 
 LOOK_S = 0.02
+STARTED = "] started "
+"""What a worker says when events are being applied, as the console shows it."""
 
 
 class Bench:
@@ -68,14 +70,22 @@ class Bench:
             await asyncio.sleep(LOOK_S)
         return True
 
+    async def _started(self, worker: Child) -> None:
+        give_up_s = time.monotonic() + PATIENCE_S
+        while worker.running and STARTED not in worker.said():
+            if time.monotonic() > give_up_s:
+                raise AssertionError(f"a worker does not start: {worker.said()[-3000:]}")
+            await asyncio.sleep(LOOK_S)
+
     async def finish(self, client: LogClient) -> None:
         """A worker that nothing disturbs comes to the end of the log and stops in good order."""
         worker = self.worker()
+        # with nothing left to apply it would be told to stop before it has started, with its forecasts untold
+        await self._started(worker)
         if not await self.settle(client, worker):
             raise AssertionError(f"a worker ended with {worker.status}: {worker.said()[-3000:]}")
         status = await asyncio.to_thread(worker.end, signal.SIGTERM)
-        # with nothing left to apply it may be told to stop before it has started, when it knows no clean stop yet
-        if status not in {0, -signal.SIGTERM}:
+        if status != 0:
             raise AssertionError(f"a clean stop ended with {status}: {worker.said()[-3000:]}")
 
     async def judged(self, client: LogClient, bundle: Bundle, *, seed: int) -> Verdict:

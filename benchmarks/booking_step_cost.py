@@ -21,13 +21,14 @@ from functools import partial
 import orjson
 
 from benchmarks import load
-from benchmarks.in_memory import Table, best_us, take
+from benchmarks.in_memory import best_us
 from benchmarks.plan_step_cost import MEASURED_MESSAGES, PlanStepCost
 from benchmarks.table import show
 from planner.booking_step import BookingStep
 from planner.catalogue.model import Bundle
 from planner.events.bookings import BOOKING_EVENTS
 from planner.step import Message, Record
+from planner.verify.refold import MemoryTable
 from streams.worker import GARBAGE_THRESHOLDS
 
 EVENTS = 20_000
@@ -76,7 +77,7 @@ def records(kind: str) -> list[Record]:
 
 def fold(
     bundle: Bundle,
-    entries: dict[bytes, bytes],
+    table: MemoryTable,
     log: list[Record],
     messages: list[Message] | None = None,
     *,
@@ -92,12 +93,12 @@ def fold(
         AssertionError: an event was not applied.
     """
     step = BookingStep(0, 1, bundle)
-    step.restore(Table(entries))
+    step.restore(table)
     applied = 0
     for begin in range(0, len(log), CHUNK):
         for page in step.fold(log[begin : begin + CHUNK]):
             if write:
-                take(entries, page.writes)
+                table.write(page.writes)
             applied += page.counts["applied"]
             if messages is not None:
                 messages += page.messages
@@ -115,9 +116,9 @@ def decoded(log: list[Record]) -> Callable[[], None]:
     return run
 
 
-def folded(bundle: Bundle, table: dict[bytes, bytes], log: list[Record], *, write: bool) -> Callable[[], None]:
+def folded(bundle: Bundle, table: MemoryTable, log: list[Record], *, write: bool) -> Callable[[], None]:
     """A round of the step, over a copy of the table."""
-    return partial(fold, bundle, dict(table), log, write=write)
+    return partial(fold, bundle, MemoryTable(table.entries), log, write=write)
 
 
 def main() -> None:
@@ -129,12 +130,12 @@ def main() -> None:
     thresholds = gc.get_threshold()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     bundle = load.bundle_of_sites(SITES)
-    table: dict[bytes, bytes] = {}
+    table = MemoryTable()
     fold(bundle, table, records("booked"))
     rows: list[tuple[str, ...]] = []
     decoding: dict[str, float] = {}
     for kind in KINDS:
-        before, log = {} if kind == "booked" else table, records(kind)
+        before, log = MemoryTable() if kind == "booked" else table, records(kind)
         decoding[kind], step, writing = best_us(
             EVENTS,
             partial(decoded, log),
@@ -142,7 +143,7 @@ def main() -> None:
             partial(folded, bundle, before, log, write=True),
         )
         out: list[Message] = []
-        fold(bundle, dict(before), log, out)
+        fold(bundle, MemoryTable(before.entries), log, out)
         size_in, size_out = (sum(len(r.value or b"") for r in some) / EVENTS for some in (log, out))
         figures = (f"{decoding[kind]:.1f}", f"{step:.1f}", f"{step / decoding[kind]:.2f}", f"{writing:.1f}")
         rows.append((kind, *figures, f"{size_in:.0f}", f"{size_out:.0f}"))
@@ -154,7 +155,7 @@ def main() -> None:
     plan = PlanStepCost(bundle, LOGGED_AT)
     for kind in KINDS:
         stated: list[Message] = []
-        fold(bundle, {} if kind == "booked" else dict(table), records(kind), stated)
+        fold(bundle, MemoryTable(None if kind == "booked" else table.entries), records(kind), stated)
         if kind == "booked":
             plan.take_book(stated[MEASURED_MESSAGES:])
         plan.measure(kind, decoding[kind], stated)
@@ -169,7 +170,7 @@ def profile(kind: str) -> None:
     cProfile makes calls dearer than they are).
     """
     bundle = load.bundle_of_sites(SITES)
-    table: dict[bytes, bytes] = {}
+    table = MemoryTable()
     if kind != "booked":
         fold(bundle, table, records("booked"))
     log = records(kind)

@@ -15,12 +15,12 @@ from pathlib import Path
 from unittest.mock import patch
 
 from benchmarks import load
-from benchmarks.in_memory import Table
 from benchmarks.table import met, show
 from planner.booking_step import BookingStep
 from planner.catalogue.model import Bundle
 from planner.plan_step import PlanStep
 from planner.step import Effects, Message, Record, Step
+from planner.verify.refold import MemoryTable
 
 EVENTS = 80_000
 CHUNK = 1_000
@@ -56,11 +56,11 @@ class Pair:
 
     def __init__(self, bundle: Bundle, *, learning: bool) -> None:
         self.learning = learning
-        self.tables: dict[str, dict[bytes, bytes]] = {"expand": {}, "plan": {}}
+        self.tables = {"expand": MemoryTable(), "plan": MemoryTable()}
         self.expand = BookingStep(0, 1, bundle, clock="event")
         self.plan = PlanStep(0, bundle, clock="event")
-        self.expand.restore(Table(self.tables["expand"]))
-        self.plan.restore(Table(self.tables["plan"]))
+        self.expand.restore(self.tables["expand"])
+        self.plan.restore(self.tables["plan"])
         self.seconds: Counter[str] = Counter()
         self._offsets: Counter[str] = Counter()
 
@@ -84,19 +84,14 @@ class Pair:
         began = time.process_time()
         pages = list(step.fold(records, caught_up=last))
         self.seconds[name] += time.process_time() - began
-        table = self.tables[name]
         for page in pages:
-            for key, value in page.writes.items():
-                if value is None:
-                    table.pop(key, None)
-                else:
-                    table[key] = value
+            self.tables[name].write(page.writes)
         return pages
 
     @property
     def learned_bytes(self) -> int:
         """Of all entries of what the site has learned, keys and values."""
-        entries = self.tables["plan"].items()
+        entries = self.tables["plan"].entries.items()
         return sum(len(key) + len(value) for key, value in entries if key.startswith(b"learned"))
 
 

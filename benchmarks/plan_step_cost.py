@@ -14,12 +14,14 @@ from unittest.mock import patch
 
 import orjson
 
-from benchmarks.in_memory import Table, best_us, take
+from benchmarks.in_memory import best_us
 from benchmarks.table import show
 from planner.catalogue.model import Bundle
 from planner.messages import REQUIREMENTS
+from planner.plan.queue import RECORDS_PER_FORECASTS, RECORDS_PER_REVIEW
 from planner.plan_step import PlanStep
 from planner.step import Message, Record
+from planner.verify.refold import MemoryTable
 
 EVENTS = 2_000
 """Of each kind; the first ones of those that the other step has folded."""
@@ -34,7 +36,7 @@ class PlanStepCost:
 
     def __init__(self, bundle: Bundle, at: datetime) -> None:
         self.bundle = bundle
-        self._table: dict[bytes, bytes] = {}
+        self._table = MemoryTable()
         step = self._restored(self._table)
         tick = {
             "schema_version": 1, "type": "clock.ticked", "event_id": "tick", "occurred_at": at, "source": "benchmark",
@@ -42,7 +44,7 @@ class PlanStepCost:
         }  # fmt: skip
         record = Record("clock", 0, 0, int(at.timestamp() * 1000), b"0", orjson.dumps(tick))
         for page in step.fold([record]):
-            take(self._table, page.writes)
+            self._table.write(page.writes)
         self._rows: list[tuple[str, ...]] = []
 
     def take_book(self, messages: list[Message]) -> None:
@@ -83,13 +85,14 @@ class PlanStepCost:
             "Step of plan: processor µs a requirement, and ÷ decoding it, or its event, by pydantic",
             ("event", "decoding", "fold", "backlog", "fold ÷", "backlog ÷", "fold ÷ event's", "backlog ÷ event's"),
             self._rows,
-            f"{EVENTS:,} requirements of each in chunks of {CHUNK}. Backlog: the fold, a review for 64 records, the",
-            "forecasts of a site for 512. Entries are encoded and written; no stock is known, no day ends.",
+            f"{EVENTS:,} requirements of each in chunks of {CHUNK}. Backlog: the fold, a review for",
+            f"{RECORDS_PER_REVIEW} records, the forecasts of a site for {RECORDS_PER_FORECASTS}. Entries are encoded",
+            "and written; no stock is known, no day ends.",
         )
 
-    def _restored(self, entries: dict[bytes, bytes]) -> PlanStep:
+    def _restored(self, table: MemoryTable) -> PlanStep:
         step = PlanStep(0, self.bundle)
-        step.restore(Table(entries))
+        step.restore(table)
         return step
 
     def _without_reviews(self, log: list[Record]) -> Callable[[], None]:
@@ -97,7 +100,7 @@ class PlanStepCost:
 
         def run() -> None:
             with _no_reviews():
-                _fold(step, log, {})
+                _fold(step, log, MemoryTable())
 
         return run
 
@@ -106,7 +109,7 @@ class PlanStepCost:
         list(step.fold([]))  # what a restart reviews and tells is not part of it
         while step.due():
             pass
-        return lambda: _fold(step, log, {}, forecasts=True)
+        return lambda: _fold(step, log, MemoryTable(), forecasts=True)
 
 
 @contextmanager
@@ -125,11 +128,11 @@ def _decode_all(log: list[Record]) -> None:
         REQUIREMENTS.validate_json(record.value or b"")
 
 
-def _fold(step: PlanStep, log: list[Record], entries: dict[bytes, bytes], *, forecasts: bool = False) -> None:
+def _fold(step: PlanStep, log: list[Record], table: MemoryTable, *, forecasts: bool = False) -> None:
     applied = 0
     for begin in range(0, len(log), CHUNK):
         for page in step.fold(log[begin : begin + CHUNK], caught_up=False):
-            take(entries, page.writes)
+            table.write(page.writes)
             applied += page.counts["requirements"]
         if forecasts:
             step.due()

@@ -30,7 +30,6 @@ from planner.events.bookings import BOOKING_EVENTS, BookingEvent
 from planner.expansion.memo import Expander
 from planner.messages import OutcomeStatus
 from planner.records import (
-    STATUS_TEXTS,
     DeadLetter,
     check_key,
     dead_letter_message,
@@ -152,7 +151,7 @@ class BookingStep:
         self._tell(record, event, end, page)
 
     def _tell(self, record: Record, event: BookingEvent, end: Ending, page: Effects) -> None:
-        page.counts[STATUS_TEXTS[end.status]] += 1
+        page.counts[end.status] += 1
         page.messages.append(
             outcome_message(
                 record,

@@ -25,7 +25,7 @@ from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter
 
-from planner.booking.rules import EARLIEST, believed, not_ahead
+from planner.booking.rules import believed, not_ahead
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import Bundle
 from planner.catalogue_records import BUNDLES, read_catalogue
@@ -47,18 +47,16 @@ from planner.messages import AlertKind, OutcomeStatus
 from planner.plan.apply import apply_event, apply_requirement
 from planner.plan.event_clock import EventClock
 from planner.plan.gauges import gauges_of
-from planner.plan.queue import SiteQueue
 from planner.plan.requirements import RequirementReader
-from planner.plan.site import NEVER, PlannedSite, alert_entry, alert_withdrawn
+from planner.plan.site import PlannedSite
+from planner.plan.sites import Sites
 from planner.records import DeadLetter, check_key, dead_letter_message, dead_letter_outcome, decode, outcome_message
 from planner.refusal import Refused
 from planner.reorder.actions import act
-from planner.site.entries import restore_sites, take_writes
 from planner.site.state import SiteState
 from planner.step import Effects, Entries, Message, Record
 from planner.why import explain
 
-CLOCK_ENTRY = b"clock"
 CATALOGUE_ENTRY = b"catalogue"
 
 SiteEvent = StockEvent | OrderEvent | AlertAction
@@ -79,16 +77,10 @@ class PlanStep:
 
     def __init__(self, partition: int, catalogue: Bundle, clock: Literal["wall", "event"] = "wall") -> None:
         self.partition = partition
-        self.catalogue = Catalogue(catalogue)
         self._catalogue_kept = False
         """Whether the table holds the catalogue."""
-        self.now: datetime | None = None
         self._event_clock = EventClock() if clock == "event" else None
-        self._planned: dict[str, PlannedSite] = {}
-        self._queue = SiteQueue()
-        self._written: dict[str, None] = {}
-        """Sites with entries to write, in the order in which the chunk touched them."""
-        self._wake: datetime = NEVER
+        self._sites = Sites(Catalogue(catalogue), each_day=clock == "event")
         self._reader = RequirementReader()
         self._handlers: Final[dict[str, Callable[[Record, Effects], None]]] = {
             "requirements": self._fold_requirement,
@@ -110,32 +102,16 @@ class PlanStep:
         stored = entries.get(CATALOGUE_ENTRY)
         self._catalogue_kept = stored is not None
         if stored is not None:
-            self.catalogue = Catalogue(BUNDLES.validate_json(stored))
-        clock = entries.get(CLOCK_ENTRY)
-        self.now = None if clock is None else datetime.fromisoformat(clock.decode())
-        self._planned = {
-            site: PlannedSite(state, self.catalogue) for site, state in sorted(restore_sites(entries.scan(b"")).items())
-        }
-        self._queue = SiteQueue.restored(entries, self._planned)
+            self._sites.catalogue = Catalogue(BUNDLES.validate_json(stored))
+        self._sites.restore(entries, whole=self._catalogue_kept)
         if self._event_clock is not None:
             self._event_clock = EventClock.restored(entries)
             if self._event_clock.behind:
-                self._queue.still_behind("requirements")
-        self._written = {}
-        if self.now is None or not self._catalogue_kept:
-            # the first instant told makes every site find out when it is to be woken next
-            self.review_all()
-            self._wake = EARLIEST
-            return
-        for site, planned in self._planned.items():
-            planned.resume(self.now, waits=site in self._queue.reviews)
-        self._wake = self._earliest_wake()
+                self._sites.queue.still_behind("requirements")
 
     def review_all(self) -> None:
         """Let the next fold review every site, though nothing of it changed: it should find nothing new."""
-        self._queue.reviews |= dict.fromkeys(self._planned)
-        for planned in self._planned.values():
-            planned.touched.all_items = True
+        self._sites.review_all()
 
     def made_with(self) -> dict[str, str | None]:
         """The fields of ``planner.journal.Restored``, as they are right after ``restore``."""
@@ -145,45 +121,38 @@ class PlanStep:
     def fold(self, chunk: Sequence[Record], *, caught_up: bool = True) -> Iterator[Effects]:
         """Advance by a chunk; one page of effects. See ``planner.step.Step``."""
         effects = Effects()
-        now = self.now
-        self._queue.folded(chunk[0].topic if chunk else None, len(chunk), caught_up=caught_up)
+        queue = self._sites.queue
+        queue.folded(chunk[0].topic if chunk else None, len(chunk), caught_up=caught_up)
         for record in chunk:
             self._handlers[record.topic](record, effects)
         if self._event_clock is not None:
-            if (latest := self._event_clock.greatest) is not None and not self._queue.in_backlog:
-                self._advance(latest, effects)
-            self._event_clock.behind = "requirements" in self._queue.behind
+            if (latest := self._event_clock.greatest) is not None and not queue.in_backlog:
+                self._sites.advance(latest, effects)
+            self._event_clock.behind = "requirements" in queue.behind
             effects.writes.update(self._event_clock.take_writes())
-        if self.now is not None:
-            for site in self._queue.next_reviews():
-                self._review(self._planned[site], effects)
-        for site in self._written:
-            planned = self._planned[site]
-            effects.writes.update(take_writes(planned.state, planned.touched))
-        self._written.clear()
-        effects.writes.update(self._queue.take_writes())
-        if self.now is not None and self.now != now:
-            effects.writes[CLOCK_ENTRY] = self.now.isoformat().encode()
+        self._sites.finish(effects)
         yield effects
 
     def due(self) -> list[Message]:
         """Forecasts of the keys touched since they were last told, newest state, of some sites."""
-        messages: list[Message] = []
-        if self.now is None:
-            return messages
-        # nothing means that nothing is left: of some sites that waited there may be nothing new to tell
-        while not messages and (sites := self._queue.next_forecasts()):
-            for planned in (self._planned[site] for site in sites):
-                if planned.has_due:
-                    messages += planned.take_due(self.now)
-        return messages
+        return self._sites.due()
 
     # --- for readers --------------------------------------------------------------------------------------
 
     @property
+    def catalogue(self) -> Catalogue:
+        """The catalogue in force."""
+        return self._sites.catalogue
+
+    @property
+    def now(self) -> datetime | None:
+        """The time that was told last; None: none was."""
+        return self._sites.now
+
+    @property
     def sites(self) -> dict[str, SiteState]:
         """The states of this partition's sites, to be read only."""
-        return {site: planned.state for site, planned in self._planned.items()}
+        return {planned.state.site: planned.state for planned in self._sites}
 
     def outlook(self, site: str) -> Outlook:
         """The site's outlook as its state is now.
@@ -194,10 +163,10 @@ class PlanStep:
         """
         if self.now is None:
             raise ValueError("now: no clock event has been seen; expected one before an outlook is asked for")
-        planned = self._planned[site]
+        planned = self._sites[site]
         outlook = planned.look(self.now)
         if planned.has_due:
-            self._queue.forecasts[site] = None
+            self._sites.queue.forecasts[site] = None
         return outlook
 
     def explain(self, site: str, item: str, alert_id: str | None = None) -> Explanation:
@@ -210,11 +179,11 @@ class PlanStep:
         outlook = self.outlook(site)
         if self.now is None:
             raise ValueError("now: no clock event has been seen")
-        return explain(self._planned[site].state, self.catalogue, outlook, item, self.now, alert_id=alert_id)
+        return explain(self._sites[site].state, self.catalogue, outlook, item, self.now, alert_id=alert_id)
 
     def gauges(self) -> dict[str, float]:
         """What is worth watching, by name: counts as they are now."""
-        return gauges_of([planned.state for planned in self._planned.values()], waiting=len(self._queue.reviews))
+        return gauges_of(list(self.sites.values()), waiting=len(self._sites.queue.reviews))
 
     # --- requirements -------------------------------------------------------------------------------------
 
@@ -231,12 +200,12 @@ class PlanStep:
         occurred_at = message.occurred_at.astimezone(UTC)
         # its hour came before it; without any, the log is from before hours were told here
         if self._event_clock is not None and self._event_clock.see(occurred_at, waits=True):
-            self._advance(occurred_at, effects)
-        planned = self._site(message.site)
+            self._sites.advance(occurred_at, effects)
+        planned = self._sites.get_or_add(message.site)
         planned.touched.events += 1
         if apply_requirement(planned, self.catalogue, read, effects.counts):
             effects.counts["requirements"] += 1
-            self._touched(planned)
+            self._sites.touched(planned)
         else:
             effects.counts["requirements_repeated"] += 1
 
@@ -256,9 +225,9 @@ class PlanStep:
             occurred_at = believed("occurred_at", event.occurred_at)
             if self._event_clock is None:
                 not_ahead("occurred_at", occurred_at, record.timestamp_ms)
-            elif self._event_clock.see(occurred_at, waits=self._queue.in_backlog):
-                self._advance(occurred_at, effects)
-            known = self._planned.get(event.site)
+            elif self._event_clock.see(occurred_at, waits=self._sites.queue.in_backlog):
+                self._sites.advance(occurred_at, effects)
+            known = self._sites.get(event.site)
             if known is not None and event.event_id in known.state.seen:
                 status, reason = OutcomeStatus.DUPLICATE, "same-event"
             else:
@@ -283,16 +252,16 @@ class PlanStep:
     def _apply(self, event: SiteEvent, effects: Effects) -> str | None:
         if event.site not in self.catalogue.sites:
             raise Refused("unknown-site", f"site: found {event.site!r}; expected a site of the catalogue")
-        known = self._planned.get(event.site)
+        known = self._sites.get(event.site)
         state = SiteState(event.site) if known is None else known.state
         planned = known or PlannedSite(state, self.catalogue)
         said = self._change(planned, event, effects)
         # only now: a refused event leaves no trace, and no site
         if known is None:
-            self._add(planned)
+            self._sites.add(planned)
         state.seen[event.event_id] = state.today
         planned.touched.seen.add(event.event_id)
-        self._touched(planned)
+        self._sites.touched(planned)
         return said
 
     def _change(self, planned: PlannedSite, event: SiteEvent, effects: Effects) -> str | None:
@@ -324,9 +293,9 @@ class PlanStep:
             now = believed("now", event.now)
             if self._event_clock is None:
                 not_ahead("now", now, record.timestamp_ms)
-                self._advance(now, effects, event.event_id)
-            elif self._event_clock.see(now, waits=self._queue.in_backlog):
-                self._advance(now, effects, event.event_id)
+                self._sites.advance(now, effects, event.event_id)
+            elif self._event_clock.see(now, waits=self._sites.queue.in_backlog):
+                self._sites.advance(now, effects, event.event_id)
         except Refused:
             # nobody waits for its outcome, and a clock that was never set must not move the plan
             effects.counts["ticks_refused"] += 1
@@ -342,46 +311,7 @@ class PlanStep:
         except Refused:
             effects.counts["ticks_refused"] += 1
             return
-        self._advance(watermark, effects, tick.event_id)
-
-    def _advance(self, instant: datetime, effects: Effects, tick: str | None = None) -> None:
-        """Time has reached ``instant`` (in UTC). What it does not cross costs nothing.
-
-        What time alone changes is put down to the event id ``tick`` of the clock; where other events told the time,
-        to ``clock/<instant>``: a site's alert is not the doing of another site's delivery.
-        """
-        if self.now is not None and instant <= self.now:
-            return
-        self.now = instant
-        cause = tick or f"clock/{instant.isoformat()}"
-        if self.now < self._wake:
-            return
-        for planned in self._planned.values():
-            if planned.wake is None or planned.wake <= self.now:
-                self._wake_site(planned, effects, cause)
-        self._wake = self._earliest_wake()
-
-    def _earliest_wake(self) -> datetime:
-        return min((p.wake for p in self._planned.values() if p.wake is not None), default=NEVER)
-
-    def _wake_site(self, planned: PlannedSite, effects: Effects, cause: str) -> None:
-        if self.now is None:
-            return
-        day = planned.state.today
-        passed = planned.pass_to(self.now)
-        if passed is None:
-            return
-        planned.touched.cause = cause
-        self._touched(planned, by_event=False)
-        for alert_id in passed.forgotten_alerts:
-            effects.writes[alert_entry(planned.state.site, alert_id)] = None
-            effects.messages += alert_withdrawn(alert_id)
-        if passed.forgotten_unsettled:
-            effects.counts["bookings_forgotten_unsettled"] += passed.forgotten_unsettled
-        if planned.state.today != day:
-            planned.begin_day(self.now)
-            if self._event_clock is not None:
-                self._review(planned, effects)
+        self._sites.advance(watermark, effects, tick.event_id)
 
     def _fold_catalogue(self, record: Record, effects: Effects) -> None:
         bundle = read_catalogue(record)
@@ -396,55 +326,5 @@ class PlanStep:
             self._catalogue_kept = True
         if known:
             return
-        self.catalogue = Catalogue(bundle)
         effects.counts["catalogues"] += 1
-        for planned in self._planned.values():
-            planned.adopt(self.catalogue)
-            planned.touched.cause = cause = f"catalogue/{bundle.version}/{self.partition}"
-            self._touched(planned, by_event=False)
-            self._wake_site(planned, effects, cause)  # days that went by while it was unknown end before it is planned
-        self._wake = EARLIEST
-
-    # --- sites --------------------------------------------------------------------------------------------
-
-    def _site(self, site: str) -> PlannedSite:
-        planned = self._planned.get(site)
-        if planned is None:
-            planned = PlannedSite(SiteState(site), self.catalogue)
-            self._add(planned)
-        return planned
-
-    def _add(self, planned: PlannedSite) -> None:
-        self._planned[planned.state.site] = planned
-        planned.touched.site = True
-        if self.now is None:
-            self._wake = EARLIEST
-        else:
-            planned.pass_to(self.now)
-        self._touched(planned)
-
-    def _touched(self, planned: PlannedSite, *, by_event: bool = True) -> None:
-        """Something of the site is to be written, reviewed and published."""
-        self._written[planned.state.site] = None
-        self._queue.touch(planned.state.site, by_event=by_event)
-        planned.hasten()
-        if planned.wake is not None and planned.wake < self._wake:
-            self._wake = planned.wake
-
-    def _review(self, planned: PlannedSite, effects: Effects) -> None:
-        site = planned.state.site
-        self._queue.reviewed(site)
-        if self.now is None or not planned.known:
-            self._queue.forecasts[site] = None  # what was told is taken back
-            return
-        effects.counts["reviews"] += 1
-        self._written[site] = None
-        for published in planned.review(self.now):
-            effects.writes[published.entry] = published.message.value
-            effects.messages.append(published.message)
-            effects.counts[published.message.topic] += 1
-        planned.hasten()
-        if planned.wake is not None and planned.wake < self._wake:
-            self._wake = planned.wake
-        if planned.has_due:
-            self._queue.forecasts[site] = None
+        self._sites.adopt(Catalogue(bundle), effects, f"catalogue/{bundle.version}/{self.partition}")

@@ -43,13 +43,14 @@ def _consuming(engine: Engine) -> Any:
             async with asyncio.TaskGroup() as chunks:
                 async for event in stream.noack().events():
                     chunks.create_task(handle(event))
-        except* Exception as errors:  # noqa: BLE001 - raised again, without its group
-            raise _first(errors) from None
+        except BaseExceptionGroup as group:
+            error = _first(group)
+            raise error from error.__cause__
 
     return consume
 
 
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The worker says what stopped it; the others of a group were cancelled, or failed for the same reason."""
-    error = errors.exceptions[0]
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What stopped the agent; the others of a group were cancelled, or have been logged like it."""
+    error = group.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error

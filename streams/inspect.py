@@ -19,7 +19,8 @@ from planner.booking.requirements import lines_key
 from planner.booking.row import BookingRow, booking_key
 from planner.catalogue.model import Bundle
 from planner.catalogue_records import read_catalogue
-from planner.plan_step import CATALOGUE_ENTRY, CLOCK_ENTRY, PlanStep
+from planner.plan.sites import CLOCK_ENTRY
+from planner.plan_step import CATALOGUE_ENTRY, PlanStep
 from planner.records import DeadLetter
 from planner.step import Record
 from planner.topics import CATALOGUE_KEY

@@ -55,17 +55,9 @@ def _head(kind: str, row: BookingRow, cause: Cause) -> dict[str, Any]:
 
 def stated(row: BookingRow, cause: Cause, lines: bytes, status: Literal["booked", "arrived"]) -> Message:
     """The row's requirement; ``lines`` is the JSON object kept under ``lines_key``. Raises the row's revision."""
-    row.revision += 1
     head = orjson.dumps(
         {
-            "schema_version": 1,
-            "type": "requirement.stated",
-            "booking_id": cause.booking_id,
-            "revision": row.revision,
-            "booking_version": row.version,
-            "site": row.site,
-            "event_id": cause.event_id,
-            "occurred_at": cause.occurred_at,
+            **_head("requirement.stated", row, cause),
             "status": status,
             "protocol": row.protocol,
             "protocol_version": row.protocol_version,

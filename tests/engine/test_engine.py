@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from faust.types import TP
@@ -12,6 +15,7 @@ from structlog.testing import capture_logs
 from planner.journal import APPLIED, Applied
 from planner.step import Message
 from streams import metrics, names
+from streams.agents import PAGES_AT_ONCE, _consuming
 from streams.engine import RecordsLost, StepFailed
 from tests.engine.fakes import PREFIX, Rig, chunk, record, until
 
@@ -287,3 +291,61 @@ async def test_a_chunk_of_several_pages_has_one_entry_with_its_last() -> None:
     await rig.engine.apply(chunk(0, 1, 2))
     assert [len(page.messages) for page in rig.outlet.pages] == [1, 1, 2]
     assert len(journal(rig)) == 1
+
+
+# --- the agent ------------------------------------------------------------------------------------------------
+
+
+class Stream:
+    """A stream of events that never ends."""
+
+    def __init__(self, chunks: list[Any]) -> None:
+        self.waiting = chunks
+        self.acknowledged: list[Any] = []
+
+    def noack(self) -> Stream:
+        return self
+
+    async def events(self) -> AsyncIterator[Any]:
+        for waiting in self.waiting:
+            yield SimpleNamespace(value=waiting)
+        await asyncio.Event().wait()
+
+    async def ack(self, event: Any) -> None:
+        self.acknowledged.append(event.value)
+
+
+class Applying:
+    """An engine whose chunks are durable when they are let through; what is no chunk is a bug."""
+
+    def __init__(self) -> None:
+        self.began: list[Any] = []
+        self.through = asyncio.Event()
+
+    async def apply(self, chunk: Any) -> bool:
+        self.began.append(chunk)
+        if chunk == "bug":
+            raise StepFailed("bookings/0/7") from ZeroDivisionError()
+        await self.through.wait()
+        return bool(chunk != "gap")
+
+
+async def test_partitions_go_side_by_side_and_no_more_than_fit_into_memory() -> None:
+    engine, stream = Applying(), Stream([*range(PAGES_AT_ONCE), "gap", "late"])
+    consuming = asyncio.ensure_future(_consuming(engine)(stream))
+    await until(lambda: len(engine.began) == PAGES_AT_ONCE)
+    assert not stream.acknowledged
+    engine.through.set()
+    await until(lambda: len(stream.acknowledged) == PAGES_AT_ONCE + 1)
+    assert "gap" not in stream.acknowledged, "what was not applied is not acknowledged"
+    consuming.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await consuming
+
+
+async def test_a_bug_stops_the_agent_with_its_own_error_and_cause() -> None:
+    engine, stream = Applying(), Stream(["waits", "bug"])
+    with pytest.raises(StepFailed, match="bookings/0/7") as raised:
+        await _consuming(engine)(stream)
+    assert isinstance(raised.value.__cause__, ZeroDivisionError)
+    assert not stream.acknowledged

@@ -1,0 +1,189 @@
+"""Backlogs and restarts: what is reviewed and published when, and what comes back from the table."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+import planner.plan.queue
+from planner.plan.queue import RECORDS_PER_REVIEW, SITES_PER_PUBLICATION, SiteQueue
+from planner.plan_step import PlanStep
+from tests.plan.clinic import (
+    MAGNESIUM,
+    NORTH,
+    SOUTH,
+    VITAMIN,
+    Desk,
+    at,
+    bundle,
+    tick,
+)
+from tests.plan.driving import alerts, start, stocked
+
+# --- backlogs ---------------------------------------------------------------------------------------------
+
+
+def test_in_a_backlog_reviews_are_rationed_and_made_up_at_its_end() -> None:
+    driver, desk = start()
+    stocked(driver, desk)
+    before = driver.counts["reviews"]
+    driver.append("requirements", *[desk.stated(f"b{i}", at(1), at(0)) for i in range(3 * RECORDS_PER_REVIEW)])
+    driver.run(chunk=1)
+    assert 3 <= driver.counts["reviews"] - before <= 4
+    assert driver.step.gauges()["sites_waiting"] == 0
+
+
+def test_the_queue_lets_through_the_longest_waiting_and_starves_none() -> None:
+    queue = SiteQueue()
+    seen: list[str] = []
+    for _ in range(100):
+        for site in ("a", "b", "c", "d"):
+            queue.reviews.setdefault(site)
+        queue.folded("requirements", RECORDS_PER_REVIEW, caught_up=False)
+        seen += queue.next_reviews()
+    assert {site: seen.count(site) for site in "abcd"} == dict.fromkeys("abcd", 25)
+
+
+def test_an_event_of_a_topic_without_a_backlog_is_decided_upon_at_once() -> None:
+    """While old bookings are read, a count that finds an empty shelf does not wait for their reviews."""
+    driver, desk = start()
+    stocked(driver, desk)
+    driver.append("requirements", *[desk.stated(f"b{i}", at(1), at(0)) for i in range(20)])
+    for _ in range(3):
+        driver.fold_next("requirements", 4)
+    assert driver.table.get(b"waiting") == b'["north"]'
+    driver.append("stock", desk.event("stock.counted", at(0), item=MAGNESIUM, lots=[{"lot": "L1", "quantity": 0}]))
+    before = len(driver.published)
+    driver.fold_next("stock", 1)
+    assert [message for message in driver.published[before:] if message.topic == "alerts"]
+    assert driver.table.get(b"waiting") is None
+
+
+def test_time_wakes_no_site_out_of_turn_in_a_backlog() -> None:
+    driver, desk = start()
+    stocked(driver, desk)
+    driver.append("requirements", *[desk.stated(f"b{i}", at(1), at(0)) for i in range(20)])
+    driver.fold_next("requirements", 4)
+    reviews = driver.counts["reviews"]
+    driver.append("clock", tick(at(1)))
+    driver.fold_next("clock", 1)
+    assert driver.counts["reviews"] == reviews
+
+
+def test_the_queue_believes_a_topic_behind_until_it_is_not_or_falls_silent() -> None:
+    queue = SiteQueue()
+    queue.folded("requirements", 1, caught_up=False)
+    queue.folded("clock", 1, caught_up=True)
+    assert queue.in_backlog
+    queue.folded("requirements", 1, caught_up=True)
+    assert not queue.in_backlog
+    queue.folded("requirements", 1, caught_up=False)
+    for _ in range(20):
+        queue.folded("clock", 1, caught_up=True)
+    assert not queue.in_backlog
+
+
+def test_forecasts_of_many_sites_are_published_in_turns() -> None:
+    queue = SiteQueue()
+    names = [f"s{i}" for i in range(SITES_PER_PUBLICATION + 3)]
+    queue.forecasts |= dict.fromkeys(names)
+    assert queue.next_forecasts() + queue.next_forecasts() == names
+    assert queue.next_forecasts() == []
+
+
+def test_sites_with_nothing_to_tell_do_not_keep_the_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver, desk = start()
+    stocked(driver, desk)
+    unknown = desk.stated("b", at(1), at(0)).replace(b'"north"', b'"absent"')
+    driver.feed("requirements", unknown)
+    driver.restart()
+    monkeypatch.setattr(planner.plan.queue, "SITES_PER_PUBLICATION", 1)
+    assert {message.key.split(b"\x1f")[0] for message in driver.step.due() if message.key} == {b"north"}
+    assert driver.step.due() == []
+
+
+# --- after a restart --------------------------------------------------------------------------------------
+
+
+def test_after_a_restart_forecasts_are_published_again_and_no_alert_is() -> None:
+    driver, desk = start()
+    stocked(driver, desk, 3)
+    whole = {message.key: message.value for message in driver.step.due()}
+    assert alerts(driver)
+    driver.restart()
+    assert {message.key: message.value for message in driver.step.due()} == whole
+    assert driver.feed("clock", tick(at(0) + timedelta(seconds=5))) == []
+
+
+def test_a_restart_reviews_no_site_of_which_nothing_waited() -> None:
+    """With hundreds of sites in a partition their reviews would hold up the first event for a minute."""
+    driver, desk = start()
+    driver.feed("catalogue", bundle())
+    stocked(driver, desk, 3)
+    reviews = driver.counts["reviews"]
+    driver.restart()
+    other = Desk(SOUTH)
+    driver.feed("stock", other.received(at(0), MAGNESIUM, 1))
+    assert driver.counts["reviews"] == reviews + 1
+    driver.feed("clock", tick(at(1)))  # and time still wakes it
+    assert driver.counts["reviews"] == reviews + 3
+
+
+def test_a_site_that_waits_for_its_review_waits_after_a_restart_too() -> None:
+    driver, desk = start()
+    stocked(driver, desk, 3)
+    driver.append("requirements", *[desk.stated(f"b{i}", at(1), at(0)) for i in range(RECORDS_PER_REVIEW // 2)])
+    driver.run(chunk=RECORDS_PER_REVIEW // 4)
+    decided = alerts(driver)
+    crashed, desk = start()
+    crashed.feed("catalogue", bundle())
+    stocked(crashed, desk, 3)
+    crashed.append("requirements", *[desk.stated(f"b{i}", at(1), at(0)) for i in range(RECORDS_PER_REVIEW // 2)])
+    crashed.fold_next("requirements", RECORDS_PER_REVIEW // 4)
+    assert crashed.table.get(b"waiting") == b'["north"]'
+    crashed.restart()
+    assert crashed.step.gauges()["sites_waiting"] == 1
+    crashed.run()
+    assert crashed.table.get(b"waiting") is None
+    assert alerts(crashed).keys() == decided.keys()
+
+
+def test_without_the_catalogue_in_the_table_a_restart_reviews_all() -> None:
+    driver, desk = start()
+    stocked(driver, desk, 1000)
+    reviews = driver.counts["reviews"]
+    driver.restart()
+    driver.feed("clock", tick(at(0) + timedelta(seconds=5)))
+    assert driver.counts["reviews"] == reviews + 1
+
+
+def test_a_crash_before_the_table_is_written_gives_the_same_again() -> None:
+    driver, desk = start()
+    stocked(driver, desk, 5)
+    driver.append("requirements", *[desk.stated(f"b{i}", at(1), at(0)) for i in range(5)])
+    lost = driver.crash(topic="requirements")
+    before = len(driver.published)
+    driver.run()
+    assert driver.published[before:] == lost
+    assert lost
+
+
+def test_an_open_container_ends_by_the_clock_after_a_restart_too() -> None:
+    driver, desk = start()
+    stocked(driver, desk, 3)
+    driver.feed("stock", desk.event("stock.dispensed", at(0), item=VITAMIN, volume_ml="1"))
+    driver.restart()
+    driver.feed("clock", tick(at(2, "08:59")))
+    assert driver.step.sites[NORTH].stock[VITAMIN].open
+    driver.feed("clock", tick(at(2)))
+    assert not driver.step.sites[NORTH].stock[VITAMIN].open
+
+
+def test_readers_are_told_why() -> None:
+    driver, desk = start()
+    stocked(driver, desk, 3)
+    explanation = driver.step.explain(NORTH, MAGNESIUM)
+    assert explanation.item == MAGNESIUM
+    with pytest.raises(ValueError, match="no clock event"):
+        PlanStep(0, bundle()).outlook(NORTH)

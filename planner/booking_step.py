@@ -25,7 +25,7 @@ from planner.booking.row import BookingRow
 from planner.booking.rules import believed, not_ahead
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import Bundle
-from planner.catalogue_records import read_catalogue
+from planner.catalogue_records import held_once, read_catalogue
 from planner.events.bookings import BOOKING_EVENTS, BookingEvent
 from planner.expansion.memo import Expander
 from planner.messages import OutcomeStatus
@@ -92,7 +92,7 @@ class BookingStep:
         value = entries.get(CATALOGUE_ENTRY)
         if value is not None:
             entry = _CatalogueEntry.model_validate_json(value)
-            self.expander = Expander(Catalogue(entry.bundle))
+            self.expander = Expander(Catalogue(held_once(entry.bundle)))
             self._catalogue_offset = entry.offset
         value = entries.get(CLOCK_ENTRY)
         if value is not None:

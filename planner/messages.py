@@ -5,12 +5,13 @@ Keys and topics are in ``planner.topics``. Dates are the site's days; instants a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from planner.base import ComposedIdentifier, Identifier, Instant, Model, Slug
 from planner.events.bookings import ItemUse
@@ -253,11 +254,15 @@ class AlertState(StrEnum):
 SessionNeed = Literal["only", "alternative", "optional"]
 
 
-class SessionAtRisk(Model):
+@dataclass(frozen=True, slots=True)
+class SessionAtRisk:
     """A booked session that the stock at hand and on order does not reach, once it has gone to those that need it more.
 
-    Those that need it most are listed first, then by start.
+    Those that need it most are listed first, then by start. Not a model of its own: a chain in a shortage holds a
+    million of them, and an object with slots takes a fifth of the memory.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = Model.model_config
 
     booking_id: Identifier
     day: date

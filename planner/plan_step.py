@@ -28,7 +28,7 @@ from pydantic import TypeAdapter
 from planner.booking.rules import believed, not_ahead
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import Bundle
-from planner.catalogue_records import BUNDLES, read_catalogue
+from planner.catalogue_records import BUNDLES, held_once, read_catalogue
 from planner.events.control import (
     ALERT_ACTIONS,
     CLOCK_EVENTS,
@@ -102,7 +102,7 @@ class PlanStep:
         stored = entries.get(CATALOGUE_ENTRY)
         self._catalogue_kept = stored is not None
         if stored is not None:
-            self._sites.catalogue = Catalogue(BUNDLES.validate_json(stored))
+            self._sites.catalogue = Catalogue(held_once(BUNDLES.validate_json(stored)))
         self._sites.restore(entries, whole=self._catalogue_kept)
         if self._event_clock is not None:
             self._event_clock = EventClock.restored(entries)

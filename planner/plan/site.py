@@ -60,6 +60,7 @@ class PlannedSite:
     __slots__ = (
         "_due",
         "_due_all",
+        "_items",
         "_need",
         "_outlook",
         "_scored",
@@ -75,6 +76,8 @@ class PlannedSite:
     def __init__(self, state: SiteState, catalogue: Catalogue) -> None:
         self.state = state
         self.touched = Touched()
+        self._need: SiteNeed | None = None
+        self._outlook: Outlook | None = None
         self.wake: datetime | None = None
         """When the clock itself next changes something here; None: not known yet."""
         self._due: set[Key] = set()
@@ -85,8 +88,8 @@ class PlannedSite:
         self.catalogue = catalogue
         self.known = self.state.site in catalogue.sites
         """Whether the catalogue has the site. One that it has not is kept, and not planned."""
-        self._need = SiteNeed(self.state, catalogue, LearnedModel(self.state, catalogue)) if self.known else None
-        self._outlook: Outlook | None = None
+        self.let_go()
+        self._items: tuple[str, ...] | None = None  # those of the last outlook
         self._scored: frozenset[str] = frozenset()
         self._scored_through = 0  # the last settled day that published scores hold
         self._stale = True
@@ -134,12 +137,15 @@ class PlannedSite:
 
     def begin_day(self, now: datetime) -> None:
         """A new day has begun: its forecasts are noted, before anything that is told of it."""
-        if self._need is not None:
-            need = self._refreshed(self._need, self.catalogue.site_day(self.state.site, now))
+        if self.known:
+            need = self._refreshed(self.catalogue.site_day(self.state.site, now))
             scoring.note(self.state, self.catalogue, need, self.touched)
             self._stale = True
 
-    def _refreshed(self, need: SiteNeed, today: date) -> Need:
+    def _refreshed(self, today: date) -> Need:
+        need = self._need
+        if need is None:
+            need = self._need = SiteNeed(self.state, self.catalogue, LearnedModel(self.state, self.catalogue))
         for day in self.touched.days:
             need.touch(day)
         self.touched.days.clear()
@@ -153,22 +159,21 @@ class PlannedSite:
         Raises:
             KeyError: the catalogue has no such site.
         """
-        if self._need is None:
+        if not self.known:
             raise KeyError(self.state.site)
         today = self.catalogue.site_day(self.state.site, now)
         touched = self.touched
-        before = self._outlook
+        outlook = self._outlook
         stale = self._stale or touched.to_review or bool(touched.days)
-        if before is None or stale or before.need.first_day != today:
-            plain = self._refreshed(self._need, today)
+        if outlook is None or stale or outlook.need.first_day != today:
+            plain = self._refreshed(today)
             self._stale = False
             corrected = scoring.corrected(self.state, self.catalogue, plain)
-            self._outlook = project(self.state, self.catalogue, corrected, now)
-            if before is None or before.need.items != self._outlook.need.items:
-                self._withdraw_others(self._outlook.need.keys)
-        if self._outlook is None:
-            raise KeyError(self.state.site)
-        return self._outlook
+            outlook = self._outlook = project(self.state, self.catalogue, corrected, now)
+            if outlook.need.items != self._items:
+                self._items = outlook.need.items
+                self._withdraw_others(outlook.need.keys)
+        return outlook
 
     def _withdraw_others(self, keys: set[Key]) -> None:
         """Only these are forecast from now on; all others that ever were are withdrawn, after a restart too."""
@@ -243,7 +248,19 @@ class PlannedSite:
         self._due = set()
         self._due_all = False
         messages += self._accuracy(now)
+        self._rest()
         return messages
+
+    def _rest(self) -> None:
+        """All is told. Until something changes, only what is dear to make is held: a change makes the rest anew."""
+        self._outlook = None
+        if self._need is not None:
+            self._need.rest()
+
+    def let_go(self) -> None:
+        """Hold nothing but the state: the next look makes all of it anew, to the same figures."""
+        self._need = None
+        self._outlook = None
 
     def _withdrawn(self) -> list[Message]:
         """The catalogue has no such site any more: what was told of it is taken back."""

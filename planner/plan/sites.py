@@ -14,6 +14,9 @@ from planner.site.state import SiteState
 from planner.step import Effects, Entries, Message
 
 CLOCK_ENTRY = b"clock"
+PLANS_HELD = 32
+"""Sites whose arrays are held between reviews, of those that were touched last. A site's take some 700 KB, and to make
+them anew takes about as long as a review: a chain has a thousand sites, most of them quiet for minutes."""
 
 
 class Sites:
@@ -32,6 +35,8 @@ class Sites:
         self._planned: dict[str, PlannedSite] = {}
         self._written: dict[str, None] = {}
         """Sites with entries to write, in the order in which the chunk touched them."""
+        self._held: dict[str, None] = {}
+        """Sites whose arrays are held, the one that was looked at last at the end."""
         self._wake: datetime = NEVER
         self._now_kept: datetime | None = None
         """The time in the table."""
@@ -50,6 +55,7 @@ class Sites:
         }
         self.queue = SiteQueue.restored(entries, self._planned)
         self._written = {}
+        self._held = {}
         if self.now is None or not whole:
             # the first instant told makes every site find out when it is to be woken next
             self.review_all()
@@ -188,6 +194,15 @@ class Sites:
         self._hasten(planned)
         if planned.has_due:
             self.queue.forecasts[site] = None
+        self._hold(site)
+
+    def _hold(self, site: str) -> None:
+        self._held.pop(site, None)
+        self._held[site] = None
+        if len(self._held) > PLANS_HELD:
+            longest = next(iter(self._held))
+            del self._held[longest]
+            self._planned[longest].let_go()
 
     def due(self) -> list[Message]:
         """Forecasts of the keys touched since they were last told, newest state, of some sites; none: none is left."""
@@ -196,7 +211,9 @@ class Sites:
             return messages
         # of some sites that waited there may be nothing new to tell
         while not messages and (sites := self.queue.next_forecasts()):
-            for planned in (self._planned[site] for site in sites):
+            for site in sites:
+                planned = self._planned[site]
                 if planned.has_due:
                     messages += planned.take_due(self.now)
+                    self._hold(site)
         return messages

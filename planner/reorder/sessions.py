@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from planner.catalogue.model import ContainerUse, Item
 from planner.forecast.outlook import Floats, Outlook
-from planner.messages import SessionAtRisk, SessionNeed
+from planner.messages import SessionAtRisk
 from planner.reorder.triage import NEEDS, Triage
 from planner.site.state import BookingEntry, Moments, SiteState
 
@@ -32,21 +32,6 @@ def containers_per_session(moments: Moments, item: Item) -> float:
     if item.use is not ContainerUse.MULTI_DOSE:
         return float(moments.mean)
     return float(moments.mean / item.content.value)
-
-
-_FIELDS = frozenset(SessionAtRisk.model_fields)
-
-
-def _at_risk(booking_id: str, day: date, start: datetime, needs: float, need: SessionNeed) -> SessionAtRisk:
-    """As ``SessionAtRisk.model_construct`` makes it, which takes four times as long: a shortage without end names
-    dozens of sessions in each alert of each day."""
-    made = SessionAtRisk.__new__(SessionAtRisk)
-    values = {"booking_id": booking_id, "day": day, "start": start, "needs": needs, "need": need}
-    object.__setattr__(made, "__dict__", values)
-    object.__setattr__(made, "__pydantic_fields_set__", set(_FIELDS))
-    object.__setattr__(made, "__pydantic_extra__", None)
-    object.__setattr__(made, "__pydantic_private__", None)
-    return made
 
 
 class MissedSessions:
@@ -199,9 +184,7 @@ class BookedDays:
                 start = datetime.fromtimestamp(self.sessions[at][0], UTC)
                 when = self._when[at] = (date.fromordinal(self.day_of(at)), start)
             # not validated again: the booking's id and start were, when it came in
-            found = self._published[at, needs, rank] = _at_risk(
-                self.sessions[at][1], when[0], when[1], needs, NEEDS[rank]
-            )
+            found = self._published[at, needs, rank] = SessionAtRisk(self.sessions[at][1], *when, needs, NEEDS[rank])
         return found
 
     def day_of(self, at: int) -> int:

@@ -27,7 +27,7 @@ from typing import Any, Final
 
 import orjson
 
-from planner.messages import Alert, Proposal
+from planner.messages import Alert, Proposal, SessionAtRisk
 from planner.site.bookings import rebuild
 from planner.site.state import (
     Announcement,
@@ -165,13 +165,24 @@ def restore_sites(entries: Iterable[tuple[bytes, bytes]]) -> dict[str, SiteState
         else:
             read(state, name, value)
     for state in sites.values():
-        # bookings name their profile and segment with the very strings that are keys there: one copy of each
-        for booking_id, entry in state.bookings.items():
-            profile = state.profiles.get(entry.profile)
-            if profile is not None:
-                state.bookings[booking_id] = entry._replace(profile=profile.id)
+        _share(state)
         rebuild(state)
     return sites
+
+
+def _share(state: SiteState) -> None:
+    """One copy of what was one before it was written."""
+    # bookings name their profile and segment with the very strings that are keys there
+    for booking_id, entry in state.bookings.items():
+        profile = state.profiles.get(entry.profile)
+        if profile is not None:
+            state.bookings[booking_id] = entry._replace(profile=profile.id)
+    # many items miss the same sessions
+    missed: dict[SessionAtRisk, SessionAtRisk] = {}
+    for name, alert in state.alerts.items():
+        if alert.sessions_at_risk:
+            shared = tuple(missed.setdefault(session, session) for session in alert.sessions_at_risk)
+            state.alerts[name] = alert.model_copy(update={"sessions_at_risk": shared})
 
 
 def _read_profile(name: str, value: bytes, known: dict[tuple[str, ...], Moments]) -> Profile:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from datetime import timedelta
 
 import pytest
 
 import planner.plan.queue
+import planner.plan.sites
 from planner.plan.queue import RECORDS_PER_REVIEW, SITES_PER_PUBLICATION, SiteQueue
 from planner.plan_step import PlanStep
 from tests.plan.clinic import (
@@ -187,3 +190,68 @@ def test_readers_are_told_why() -> None:
     assert explanation.item == MAGNESIUM
     with pytest.raises(ValueError, match="no clock event"):
         PlanStep(0, bundle()).outlook(NORTH)
+
+
+# --- what is held in memory -------------------------------------------------------------------------------
+
+
+def test_plans_let_go_are_made_anew_to_the_same_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With room for one plan, two sites by turns: the same alerts, proposals, forecasts and table as with room."""
+
+    def messages(held: int) -> tuple[list[object], dict[bytes, bytes]]:
+        monkeypatch.setattr(planner.plan.sites, "PLANS_HELD", held)
+        driver, desk = start()
+        south = Desk(SOUTH)
+        told: list[object] = []
+        stocked(driver, desk, 6)
+        for number in range(8):
+            when = at(number // 3)
+            driver.feed("clock", tick(when))
+            driver.feed("requirements", desk.stated(f"n{number}", at(number // 3 + 2), when))
+            driver.feed("requirements", south.stated(f"s{number}", at(number // 2 + 1), when))
+            driver.feed("stock", desk.received(when, VITAMIN, 2, lot=f"L{number}"))
+            driver.run()
+            if number % 2:
+                told += driver.step.due()
+        sites = list(driver.step.sites)
+        assert sites == [NORTH, SOUTH]
+        return [*driver.published, *told], dict(driver.table.entries)
+
+    assert messages(1) == messages(100)
+
+
+def test_only_some_plans_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planner.plan.sites, "PLANS_HELD", 1)
+    driver, desk = start()
+    driver.feed("requirements", desk.stated("n", at(1), at(0)))
+    plan = weakref.ref(driver.step.outlook(NORTH))
+    assert plan() is not None
+    driver.feed("requirements", Desk(SOUTH).stated("s", at(1), at(0)))
+    gc.collect()
+    assert plan() is None
+
+
+def test_what_alerts_share_is_shared_after_a_restart_too() -> None:
+    """Thousands of alerts of a chain in a shortage name the same sessions."""
+    driver, desk = start()
+    driver.feed("requirements", *[desk.stated(f"b{i}", at(1), at(0)) for i in range(3)])
+    entries = driver.table.entries
+    key = next(key for key, value in entries.items() if key.startswith(b"alert") and b'"booking_id"' in value)
+    entries[key + b"-too"] = entries[key]
+    driver.restart()
+    alerts = driver.step.sites[NORTH].alerts
+    name = key.decode().rpartition("\x1f")[2]
+    missed, again = alerts[name].sessions_at_risk, alerts[f"{name}-too"].sessions_at_risk
+    assert len(missed) == 3
+    assert all(one is other for one, other in zip(missed, again, strict=True))
+
+
+def test_partitions_share_one_catalogue() -> None:
+    """Read from a record or from the table: that of a chain takes tens of megabytes."""
+    driver, _ = start()
+    other, _ = start()
+    for one in (driver, other):
+        one.feed("catalogue", bundle(service_level="0.97"))
+    assert driver.step.catalogue.bundle is other.step.catalogue.bundle
+    driver.restart()
+    assert driver.step.catalogue.bundle is other.step.catalogue.bundle

@@ -34,9 +34,11 @@ _EXACT_SHAPE = 5.0
 _EXACT_TRIALS_LEFT = 6.0
 """Peizer & Pratt is used above these only."""
 _RECURSION_MEAN = 12.0
-_RECURSION_MEAN_LOPSIDED = 3.0
-_RECURSION_DISPERSION = 100.0
-"""Above it high quantiles lie too far out to be counted up to."""
+_RECURSION_FAR = 200.0
+"""Beyond these, quantiles are found sooner by search than by counting up to them."""
+_COUNTED_AT_ONCE = 512
+_STEPS_FIRST, _STEPS_MOST = 8, 32
+"""Distributions, and numbers of containers, that are counted at once: their arrays stay in the cache."""
 _TIE = 1e-12
 _BEYOND = 2.0**60
 """A number of containers that is not looked for."""
@@ -92,7 +94,8 @@ def quantiles(
     m_some = m.ravel()[some]
     d_some = _dispersion(m_some, np.asarray(variance, np.float64).ravel()[some])
     lopsided = (d_some >= 1) & (m_some < _EXACT_SHAPE * (d_some - 1))
-    small = (m_some < np.where(lopsided, _RECURSION_MEAN_LOPSIDED, _RECURSION_MEAN)) & (d_some < _RECURSION_DISPERSION)
+    far = m_some + 3 * np.sqrt(m_some * d_some) > _RECURSION_FAR
+    small = np.where(lopsided, ~far, m_some < _RECURSION_MEAN)
     for where, method in (
         (small, _by_recursion),
         (~small & lopsided, _by_search),
@@ -202,22 +205,39 @@ def _by_recursion(mean: Floats, dispersion: Floats, levels: Floats) -> Floats:
 def _count_up(first: Floats, a: Floats, b: Floats, weight: Floats, levels: Floats) -> Floats:
     """Number of k with P(X ≤ k) below each level; mixtures along the first axis, shape (levels, elements)."""
     count = np.zeros((levels.size, first.shape[1]))
-    at = np.arange(first.shape[1])
-    probability = first.copy()
-    cumulative = first.copy()
-    k = 0
+    below = levels - _TIE
+    for begin in range(0, first.shape[1], _COUNTED_AT_ONCE):
+        part = slice(begin, begin + _COUNTED_AT_ONCE)
+        _count_part(count[:, part], first[:, part], a[:, part], b[:, part], weight[:, part], below)
+    return count
+
+
+def _count_part(  # noqa: PLR0917 (a distribution's four, and where to count)
+    count: Floats, first: Floats, a: Floats, b: Floats, weight: Floats, below: Floats
+) -> None:
+    """Add to ``count``, many k at a time."""
+    probability = cumulative = first
+    count += (weight * first).sum(axis=0) < below[:, None]
+    going = count[-1] > 0
+    at = np.flatnonzero(going)
+    k, size = 1, _STEPS_FIRST
     while at.size:
         # ends: the cumulative probability passes every level up to MAXIMUM_LEVEL (rounding is below 1e-7)
-        below = (weight * cumulative).sum(axis=0) < levels[:, None] - _TIE
-        count[:, at] += below
-        going = below[-1]
-        if np.count_nonzero(going) < 0.7 * at.size:
-            at, probability, cumulative = at[going], probability[:, going], cumulative[:, going]
+        if not going.all():
+            probability, cumulative = probability[:, going], cumulative[:, going]
             a, b, weight = a[:, going], b[:, going], weight[:, going]
-        k += 1
-        probability = probability * np.maximum(a + b / k, 0.0)
-        cumulative = cumulative + probability
-    return count
+        steps = np.maximum(a + b / np.arange(k, k + size)[:, None, None], 0.0)
+        steps[0] *= probability
+        probabilities = np.cumprod(steps, axis=0)
+        probability = probabilities[-1].copy()
+        probabilities[0] += cumulative
+        cumulatives = np.cumsum(probabilities, axis=0)
+        cumulative = cumulatives[-1]
+        reached = (weight * cumulatives).sum(axis=1)
+        counts = np.count_nonzero(reached < below[:, None, None], axis=1)
+        count[:, at] += counts
+        going = counts[-1] == size
+        at, k, size = at[going], k + size, min(2 * size, _STEPS_MOST)
 
 
 def _by_search(mean: Floats, dispersion: Floats, levels: Floats) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from planner.journal import Applied, Restored
@@ -16,6 +17,9 @@ class MemoryTable:
 
     def __init__(self, entries: Mapping[bytes, bytes] | None = None) -> None:
         self.entries: dict[bytes, bytes] = dict(entries or {})
+        self._keys: list[bytes] = []
+        """In order; of some there may be no entry any more, some are there twice."""
+        self._new: list[bytes] = list(self.entries)
 
     def get(self, key: bytes) -> bytes | None:
         """The entry's value."""
@@ -23,7 +27,23 @@ class MemoryTable:
 
     def scan(self, prefix: bytes) -> Iterable[tuple[bytes, bytes]]:
         """Entries whose key begins with ``prefix``, in order, as they are now."""
-        return [(key, self.entries[key]) for key in sorted(self.entries) if key.startswith(prefix)]
+        self._sort()
+        found: dict[bytes, bytes] = {}
+        for at in range(bisect_left(self._keys, prefix), len(self._keys)):
+            key = self._keys[at]
+            if not key.startswith(prefix):
+                break
+            if key in self.entries:
+                found[key] = self.entries[key]
+        return found.items()
+
+    def _sort(self) -> None:
+        if self._new:
+            self._keys += sorted(self._new)
+            self._keys.sort()  # two runs in order, put together in one pass
+            self._new = []
+        if len(self._keys) > 2 * len(self.entries):
+            self._keys = sorted(self.entries)
 
     def write(self, writes: Mapping[bytes, bytes | None]) -> None:
         """Put entries; None removes."""
@@ -31,6 +51,8 @@ class MemoryTable:
             if value is None:
                 self.entries.pop(key, None)
             else:
+                if key not in self.entries:
+                    self._new.append(key)
                 self.entries[key] = value
 
 

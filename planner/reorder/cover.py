@@ -41,7 +41,7 @@ from planner.forecast.waiting import CERTAIN
 from planner.reorder.levels import Levels
 
 _ROUNDING: Final = 1e-9
-_FRACTIONS: Final[Floats] = np.arange(17) / 16
+_FRACTIONS: Final[Floats] = np.arange(7) / 6
 _WIDTH_LEAST: Final = 8.0
 _WIDEN: Final = 4.0
 _SEARCHES_MOST: Final = 40
@@ -192,7 +192,7 @@ class Cover:
         low, high = guess - width, guess + width
         item, last = np.arange(self.rows.size), _FRACTIONS.size - 1
         for _ in range(_SEARCHES_MOST):
-            # ends: between two values the width falls to a sixteenth, beyond them it grows fourfold
+            # ends: between two values the width falls to a sixth, beyond them it grows fourfold
             grid = low + np.floor(_FRACTIONS[:, None] * (high - low))
             enough = self.risk(grid) <= allowed + _ROUNDING
             none, first = ~enough[last], enough.argmax(axis=0)

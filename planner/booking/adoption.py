@@ -24,14 +24,14 @@ BOOKINGS_PER_PAGE_MOST = 2_000
 class Adoption:
     """What came of the bookings when a catalogue was adopted."""
 
-    looked_at: int = 0
-    restated: int = 0
+    concerned: int = 0
     kept: Counter[str] = field(default_factory=Counter)
     """Bookings that the new catalogue cannot expand, by reason: they stay on their last requirement."""
     first_kept: str | None = None
 
     def detail(self) -> str:
-        text = f"{self.restated} of {self.looked_at} bookings concerned were stated anew"
+        # not how many had to be stated anew: after a crash between pages some of them have been
+        text = f"{self.concerned - self.kept.total()} of {self.concerned} bookings concerned are as it states them"
         if self.kept:
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.kept.items()))
             text += f"; {self.kept.total()} stay on their last requirement ({reasons}; {self.first_kept})"
@@ -85,7 +85,7 @@ def restate(
         today = expander.catalogue.site_day(site, now) if site else now.date()
         if row.day < today.toordinal():
             continue
-        adoption.looked_at += 1
+        adoption.concerned += 1
         try:
             day, version, stated = resolve(expander, wanted_of(row))
         except Refused as refusal:
@@ -100,5 +100,4 @@ def restate(
         cause = Cause(booking_id, cause_id, now)
         ledger.page.messages.append(requirements.stated(row, cause, stated.lines, "booked"))
         ledger.put(booking_id, row)
-        adoption.restated += 1
     yield adoption

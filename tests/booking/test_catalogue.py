@@ -56,7 +56,7 @@ def test_future_bookings_of_changed_protocols_are_stated_anew() -> None:
     assert {r.event_id for r in told} == {f"catalogue/{new.version}/0"}
     (outcome,) = driver.values("outcomes")
     assert (outcome["event_id"], outcome["status"]) == (f"catalogue/{new.version}/0", "applied")
-    assert outcome["detail"] == "2 of 2 bookings concerned were stated anew"
+    assert outcome["detail"] == "2 of 2 bookings concerned are as it states them"
     # the next event of a booking goes on from there, under the new catalogue
     driver.feed("bookings", event("arrived", "later", 2), event("booked", "new", 1))
     assert [(r.booking_id, r.revision, int(r.lines[0].mean)) for r in stated(driver)[2:]] == [
@@ -78,7 +78,7 @@ def test_a_price_or_a_name_states_nothing_anew() -> None:
     sample.entity(edited, "items", "magnesium-vial-2ml")["price"] = "9"
     driver.feed("catalogue", wire(sample.bundle(edited)))
     assert not driver.messages("requirements")
-    assert driver.values("outcomes")[0]["detail"] == "0 of 0 bookings concerned were stated anew"
+    assert driver.values("outcomes")[0]["detail"] == "0 of 0 bookings concerned are as it states them"
     assert driver.step.catalogue.items["magnesium-vial-2ml"].price == 9
 
 

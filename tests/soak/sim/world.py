@@ -163,14 +163,14 @@ class World:
             return PlanStep(partition, first, self.script.clock)
         return BookingStep(partition, self.script.partitions, first, self.script.clock)
 
-    def assign(self, chance: random.Random) -> None:
-        """Every partition to some worker; workers whose partitions change begin anew from the tables."""
+    def assign(self, chance: random.Random, *, anew: bool = False) -> None:
+        """Every partition to some worker; workers whose partitions change, or all, begin anew from the tables."""
         if not self.workers:
             self.owners = {}
             return
         before = {worker: worker.partitions for worker in self.workers}
         owners = {p: chance.choice(self.workers) for p in range(self.script.partitions)}
-        everybody = chance.random() < 0.3
+        everybody = chance.random() < 0.3 or anew
         for worker in self.workers:
             worker.begin(chance)
         after = {worker: {p for p, owner in owners.items() if owner is worker} for worker in self.workers}
@@ -248,7 +248,7 @@ class World:
                 pass
             if self.settled():
                 break
-            self.assign(chance)  # a position that was lost is found again
+            self.assign(chance, anew=True)  # a position that was lost is found again
         else:
             raise AssertionError("the world does not come to rest")
         while sum(worker.publish_due(chance) for worker in self.workers):

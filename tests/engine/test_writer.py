@@ -211,3 +211,42 @@ async def test_a_broker_that_stalls_is_waited_for_and_after_the_limit_the_worker
         await impatient.own("plan", {1})
         assert [len(writes) for _, writes, _ in rig.stores.written] == [1]
         assert (await rig.keys("out", 1)).count(b"a") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", ["begin_transaction", "send_batch", "commit_transaction"])
+async def test_a_broker_that_dies_in_the_middle_of_a_transaction_leaves_all_of_it_or_nothing(
+    kafka_of: Callable[..., KafkaCluster], prefix: str, point: str
+) -> None:
+    """SIGKILL before the first record, between two, before the commit; it comes back on its own disk."""
+    async with rig_on(kafka_of(), prefix) as rig:
+        outlet = rig.outlet()
+        await outlet.own("plan", {0})
+        await outlet.deliver(rig.page(b"before"))
+        producer = outlet._writers["plan", 0].producer
+        does, calls = getattr(producer, point), 0
+
+        async def dies_first(*arguments: Any, **named: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == (2 if point == "send_batch" else 1):
+                await asyncio.to_thread(rig.cluster.kill, 0)
+                restarts.append(asyncio.create_task(asyncio.to_thread(rig.cluster.restart, 0)))
+            return await does(*arguments, **named)
+
+        restarts: list[asyncio.Task[None]] = []
+        setattr(producer, point, dies_first)
+        try:
+            await outlet.deliver(rig.page(b"in the middle"))
+            told = True
+        except Fenced:
+            told = False  # nobody knows: the partition is given up, and whoever has it next reads the log
+        await asyncio.gather(*restarts)
+        await outlet.own("plan", {0})
+        written = await rig.keys("out", 1)
+        assert await rig.keys("log", 1) == written, "all of it or nothing"
+        assert (b"in the middle" in written) >= told
+        if b"in the middle" not in written:
+            await outlet.deliver(rig.page(b"in the middle"))
+        await outlet.deliver(rig.page(b"after"))
+        assert await rig.keys("out", 3) == await rig.keys("log", 3) == [b"before", b"in the middle", b"after"]

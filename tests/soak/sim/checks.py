@@ -131,7 +131,7 @@ def replays(world: World) -> Iterator[str]:
         again = told_again(world, slot, chance)
         if again.mixed:
             continue
-        for kind, key, ours, theirs in again.differences(world.tables[slot].entries):
+        for kind, key, ours, theirs in again.differences(world.tables[slot]):
             yield f"{slot} {kind} {key!r}: {ours!r} in the table, {theirs!r} in a replay"
         if slot[0] == names.EXPAND:
             ours, theirs = (_of_the_step(messages) for messages in (effective(world, slot), again.messages))

@@ -23,6 +23,7 @@ from planner.booking_step import BookingStep
 from planner.plan_step import PlanStep
 from planner.step import Message, Record
 from planner.step import Step as PureStep
+from planner.topics import composed_key
 from streams import names
 from streams.delivery.chunk import Chunk
 from streams.delivery.outlet import Fenced, Page
@@ -36,11 +37,19 @@ Slot = tuple[str, int]
 Input = tuple[str, str, int]
 """Agent, topic and partition."""
 
+_BOOKING = composed_key("booking", "")
 READ_TOPICS = ("bookings", "requirements", "stock", "orders", "alert-actions", "clock", "catalogue")
 
 
 class Table(MemoryEntries):
     """A table's partition; scans without looking for writes meanwhile (``tests.driver`` does)."""
+
+    forgot = False
+    """Whether a booking was ever taken from it: it had been over for long."""
+
+    def apply(self, writes: Mapping[bytes, bytes | None]) -> None:
+        self.forgot |= any(value is None and key.startswith(_BOOKING) for key, value in writes.items())
+        super().apply(writes)
 
     def scan(self, prefix: bytes) -> Iterable[tuple[bytes, bytes]]:
         return sorted((key, value) for key, value in self.entries.items() if key.startswith(prefix))

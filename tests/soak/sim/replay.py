@@ -10,7 +10,7 @@ bookings and lots, where one was forgotten: an end that is told months late find
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any

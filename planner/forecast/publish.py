@@ -7,7 +7,7 @@ sees is what planning afresh would publish.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -44,12 +44,19 @@ def keys_of(catalogue: Catalogue, items: Iterable[str]) -> set[Key]:
 
 
 def forecast_messages(
-    state: SiteState, catalogue: Catalogue, outlook: Outlook, now: datetime, keys: Iterable[Key] | None = None
+    state: SiteState,
+    catalogue: Catalogue,
+    outlook: Outlook,
+    now: datetime,
+    keys: Iterable[Key] | None = None,
+    *,
+    known: KnownQuantiles | None = None,
 ) -> list[Message]:
     """Messages of ``keys``, in order of key; of everything the outlook holds if None.
 
     Args:
         now: aware; ``as_of`` of the messages.
+        known: of the same site; None: every quantile is worked out.
     """
     rows = _Rows(outlook.need)
     wanted = sorted(rows.position if keys is None else set(keys))
@@ -58,7 +65,7 @@ def forecast_messages(
     scale = np.array([rows.scale(key) for key in held])
     mean, variance = moments[0] + moments[2], moments[1] + moments[3]
     wide = scale[:, None]
-    levels = quantiles(mean / wide, variance / (wide * wide)) * wide
+    levels = (known or KnownQuantiles()).of(held, mean / wide, variance / (wide * wide)) * wide
     figures = {
         "mean": _rounded(mean),
         "variance": _rounded(variance),
@@ -90,6 +97,30 @@ def forecast_messages(
             body.update(stock.of(name, rows.position[key]))
         bodies[key] = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
     return [Message(TOPIC, composed_key(state.site, *key), bodies.get(key)) for key in wanted]
+
+
+class KnownQuantiles:
+    """The quantiles that were told last, by key: an event changes one day of ninety, and what has the same mean and
+    variance has the same quantiles. They are most of the work of a publication."""
+
+    def __init__(self) -> None:
+        self._told: dict[Key, tuple[Floats, Floats, Floats]] = {}
+
+    def of(self, keys: Sequence[Key], mean: Floats, variance: Floats) -> Floats:
+        """Quantiles in containers; shape (quantiles, keys, days), ``mean`` and ``variance``: (keys, days)."""
+        levels = np.zeros((len(QUANTILES), *mean.shape))
+        changed = np.ones(mean.shape, np.bool_)
+        for at, key in enumerate(keys):
+            if key in self._told:
+                before_mean, before_variance, before = self._told[key]
+                np.not_equal(before_mean, mean[at], out=changed[at])
+                changed[at] |= before_variance != variance[at]
+                levels[:, at] = before
+        levels[:, changed] = quantiles(mean[changed], variance[changed])
+        for at, key in enumerate(keys):
+            # copies: a part of an array holds the whole of it
+            self._told[key] = mean[at].copy(), variance[at].copy(), levels[:, at].copy()
+        return levels
 
 
 class _Rows:

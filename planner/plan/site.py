@@ -11,7 +11,7 @@ from planner.forecast.learned import LearnedModel
 from planner.forecast.need import SiteNeed
 from planner.forecast.outlook import SESSIONS, Key, Need, Outlook
 from planner.forecast.projection import project
-from planner.forecast.publish import forecast_messages, keys_of
+from planner.forecast.publish import KnownQuantiles, forecast_messages, keys_of
 from planner.learning import scoring
 from planner.learning.accuracy import accuracy_messages, withdrawn
 from planner.messages import Alert, Proposal
@@ -63,6 +63,7 @@ class PlannedSite:
         "_items",
         "_need",
         "_outlook",
+        "_quantiles",
         "_scored",
         "_scored_through",
         "_stale",
@@ -78,6 +79,7 @@ class PlannedSite:
         self.touched = Touched()
         self._need: SiteNeed | None = None
         self._outlook: Outlook | None = None
+        self._quantiles = KnownQuantiles()
         self.wake: datetime | None = None
         """When the clock itself next changes something here; None: not known yet."""
         self._due: set[Key] = set()
@@ -244,7 +246,9 @@ class PlannedSite:
         outlook = self.look(now)
         # what is new waits for its review, after which the table knows that it was told
         wanted = self._due | outlook.need.keys if self._due_all else self._due
-        messages = forecast_messages(self.state, self.catalogue, outlook, now, wanted & self.state.told)
+        messages = forecast_messages(
+            self.state, self.catalogue, outlook, now, wanted & self.state.told, known=self._quantiles
+        )
         self._due = set()
         self._due_all = False
         messages += self._accuracy(now)
@@ -261,6 +265,7 @@ class PlannedSite:
         """Hold nothing but the state: the next look makes all of it anew, to the same figures."""
         self._need = None
         self._outlook = None
+        self._quantiles = KnownQuantiles()
 
     def _withdrawn(self) -> list[Message]:
         """The catalogue has no such site any more: what was told of it is taken back."""

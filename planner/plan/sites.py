@@ -15,8 +15,8 @@ from planner.step import Effects, Entries, Message
 
 CLOCK_ENTRY = b"clock"
 PLANS_HELD = 32
-"""Sites whose arrays are held between reviews, of those that were touched last. A site's take some 700 KB, and to make
-them anew takes about as long as a review: a chain has a thousand sites, most of them quiet for minutes."""
+"""Sites whose arrays are held between reviews, of those that were looked at last. A site's take more than a megabyte,
+and to make them anew takes a few times as long as a review: a chain has a thousand sites, most of them quiet."""
 
 
 class Sites:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date, timedelta
+from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 
+import planner.forecast.publish
 from planner.catalogue.index import Catalogue
 from planner.forecast.need import SiteNeed
 from planner.forecast.outlook import Outlook
 from planner.forecast.projection import project
-from planner.forecast.publish import forecast_messages, keys_of
+from planner.forecast.publish import KnownQuantiles, forecast_messages, keys_of
+from planner.forecast.quantiles import quantiles
 from planner.messages import HORIZON_DAYS, Forecast
 from planner.site.state import SiteState
 from planner.topics import composed_key
@@ -94,6 +98,35 @@ def test_a_selection_of_keys_gives_the_same_bytes() -> None:
     assert len(some) == len(keys)
     for message in some:
         assert message.value == every[message.key]
+
+
+def test_what_was_told_before_is_told_anew_to_the_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bookings of one day after the other: with what is known, only what they change is worked out."""
+    plain = catalogue()
+    state = SiteState(SITE)
+    need = SiteNeed(state, plain, StatedModel(plain, SITE))
+    known = KnownQuantiles()
+    cells: list[int] = []
+
+    def counted(mean: Any, variance: Any, *rest: Any) -> Any:
+        cells.append(np.size(mean))
+        return quantiles(mean, variance, *rest)
+
+    for ahead in (0, 3, 3, 50, 0):
+        need.touch(book(state, MONDAY + timedelta(days=ahead), SESSION))
+        outlook = project(state, plain, need.refresh(MONDAY), NOW)
+        afresh = forecast_messages(state, plain, outlook, NOW)
+        with monkeypatch.context() as patch:
+            patch.setattr(planner.forecast.publish, "quantiles", counted)
+            assert forecast_messages(state, plain, outlook, NOW, known=known) == afresh
+            some = keys_of(plain, [VIAL])
+            assert forecast_messages(state, plain, outlook, NOW, some, known=known) == [
+                message for message in afresh if tuple(message.key.decode().split("\x1f")[1:]) in some
+            ]
+    keys = len(afresh)
+    assert cells[0] == 90 * keys
+    assert max(cells[2::2]) <= keys, "of one day only"
+    assert not any(cells[1::2]), "nothing that was told a moment ago"
 
 
 def test_what_is_no_longer_mentioned_gives_a_tombstone() -> None:

@@ -259,7 +259,9 @@ class PlanStep:
         # only now: a refused event leaves no trace, and no site
         if known is None:
             self._sites.add(planned)
-        state.seen[event.event_id] = state.today
+        # by its own day, if that is yet to come: while history is read, time may be far behind what else is told
+        day = self.catalogue.site_day(event.site, event.occurred_at).toordinal()
+        state.seen[event.event_id] = max(day, state.today)
         planned.touched.seen.add(event.event_id)
         self._sites.touched(planned)
         return said

@@ -67,8 +67,8 @@ def pass_time(state: SiteState, catalogue: Catalogue, today: date, now: datetime
 def _remember_from(state: SiteState, today: int, touched: Touched) -> None:
     """The first day the site is told: events applied before it count from it."""
     if state.today == 0:
-        for event_id in state.seen:
-            state.seen[event_id] = today
+        for event_id, day in state.seen.items():
+            state.seen[event_id] = max(day, today)
         touched.seen.update(state.seen)
 
 

@@ -206,3 +206,18 @@ def test_what_expand_tells_is_what_plan_reads() -> None:
     assert plan.step.now == at(3).replace(minute=0), "the hour of the second, before its requirement"
     plan.fold([])
     assert set(plan.step.sites[NORTH].bookings) == {"b0"}
+
+
+def test_an_event_told_far_ahead_of_history_is_remembered_by_its_own_day() -> None:
+    """Stock is read months ahead of the bookings; when time has come to it, its repetition is still known."""
+    driver = Driver(lambda: PlanStep(0, bundle(), "event"))
+    desk = Desk()
+    driver.append("requirements", hour_of(0, at(0)), desk.stated("b0", at(2), at(0)), hour_of(0, at(60)))
+    driver.append("requirements", desk.stated("b1", at(61), at(60)))
+    used = desk.event("stock.dispensed", at(60), item=MAGNESIUM, quantity=7)
+    driver.append("stock", used, used)
+    driver.fold_next("requirements", 2)
+    driver.fold_next("stock", 1)
+    driver.run()
+    assert [outcome["status"] for outcome in driver.values("outcomes")] == ["applied", "duplicate"]
+    assert driver.step.sites[NORTH].stock[MAGNESIUM].deficit == 7

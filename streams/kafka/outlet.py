@@ -14,6 +14,7 @@ from aiokafka.errors import (
     InvalidProducerIdMapping,
     InvalidTxnState,
     KafkaError,
+    KafkaTimeoutError,
     OutOfOrderSequenceNumber,
     ProducerClosed,
     ProducerFenced,
@@ -39,6 +40,8 @@ VOID: Final = (
     UnknownProducerId,
     OutOfOrderSequenceNumber,
     ProducerClosed,
+    # a broker that stalls has not taken the batch before; aiokafka does not call it retriable
+    KafkaTimeoutError,
 )
 """After these, and those that might pass, a transaction is void, or nobody knows whether it was committed: only the
 log can tell."""

@@ -9,6 +9,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import (
     KafkaError,
+    KafkaTimeoutError,
     RequestTimedOutError,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
@@ -57,7 +58,10 @@ async def test_the_number_of_partitions_is_asked_for_patiently() -> None:
     assert len(writer.sent) == 1
 
 
-@pytest.mark.parametrize("fault", [UnknownTopicOrPartitionError(), RequestTimedOutError(), KafkaError("of any kind")])
+@pytest.mark.parametrize(
+    "fault",
+    [UnknownTopicOrPartitionError(), RequestTimedOutError(), KafkaTimeoutError(), KafkaError("of any kind")],
+)
 async def test_what_may_pass_voids_the_transaction(fault: KafkaError) -> None:
     rejoined: list[bool] = []
     outlet = outlet_of(Writer(fault), rejoined)

@@ -72,9 +72,11 @@ def _announced(state: SiteState, catalogue: Catalogue, event: SupplyAnnounced, t
     else:
         state.announced.pop(key, None)
     touched.announced.add(key)
-    for item in catalogue.items.values():
-        if item.supplier == event.supplier and event.item in {None, item.id}:
-            touched.item(item.id, event.event_id)
+    concerned = {item.id for item in catalogue.items.values() if item.supplier == event.supplier}
+    # an order may name what is usually another supplier's
+    concerned.update(*(order.lines for order in state.orders.values() if order.supplier == event.supplier))
+    for name in sorted(concerned if event.item is None else concerned & {event.item}):
+        touched.item(name, event.event_id)
 
 
 @singledispatch

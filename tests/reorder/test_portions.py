@@ -121,8 +121,10 @@ def test_multiples_larger_than_a_portion_are_ordered_whole() -> None:
     assert plan.levels(seen).lots[row] % 10 == 0
     assert plan.shortage(seen, row).needed % 3 == 0
     review(state, clinic, seen, NOW, None)
-    quantity = state.alerts[alert_key(KETAMINE, AlertKind.REORDER)].order_quantity
-    assert quantity == math.ceil(plan.shortage(seen, row).wanted / 10) * 10
+    alert = state.alerts[alert_key(KETAMINE, AlertKind.REORDER)]
+    assert "to be safe, as sessions take 3 at a time." in alert.summary
+    assert alert.reasons["portion"] == 3
+    assert alert.order_quantity == math.ceil(plan.shortage(seen, row).wanted / 10) * 10
 
 
 # --- an order answers its alert -----------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from planner.catalogue.index import Catalogue
 from planner.expansion.profile import typical
 from planner.forecast.model import Pool, Stream
 from planner.forecast.outlook import Floats
+from planner.forecast.portions import portion
 from planner.forecast.rows import Row, Rows
 from planner.site.state import Profile, SiteState
 
@@ -52,6 +53,8 @@ class Coming:
         self._today = date.min
         self._parts: list[_Part] = []
         self.slots: npt.NDArray[np.intp] = np.zeros(0, dtype=np.intp)
+        self.portions: dict[str, int] = {}
+        """Containers of an item of which every typical session takes a multiple, where it is more than one."""
 
     def begin(self, streams: Sequence[Stream], today: date, days: int) -> None:
         """A new day: which protocols may come, and what their sessions use."""
@@ -72,6 +75,14 @@ class Coming:
             _Part(number, begins, ends, shares, *self._mixed(shares, rows))
             for number, begins, ends, shares, rows in found
         ]
+        self.portions = self._of_typical()
+
+    def _of_typical(self) -> dict[str, int]:
+        taken = {item for profile in self._typical.values() for item in profile.items}
+        known = (self._catalogue.items.get(item) for item in sorted(taken))
+        whole = [item.id for item in known if item is not None and item.counted_in != "mL"]
+        portions = {item: portion(item, self._typical.values()) for item in whole}
+        return {item: number for item, number in portions.items() if number > 1}
 
     def outdated(self) -> bool:
         """Whether most bookings of a protocol need something else by now: all is to begin anew. So what is to come

@@ -35,6 +35,7 @@ from planner.forecast.layout import Layout, Pooled, lay_out
 from planner.forecast.model import CommonError, DemandModel, Stream
 from planner.forecast.multidose import Volume, containers
 from planner.forecast.outlook import Floats, Need, Totals
+from planner.forecast.portions import portion
 from planner.forecast.rows import Row, Rows
 from planner.forecast.unexplained import add_unexplained, open_days
 from planner.learning.other import Expected
@@ -116,9 +117,9 @@ class SiteNeed:
             self._fill(days)
             self._need = None
         self._touched.clear()
-        axis = self._items()
-        if self._need is None or axis != self._need.items:
-            self._need = self._assemble(today, axis)
+        axis, portions = self._items(), self._portions()
+        if self._need is None or (axis, portions) != (self._need.items, self._need.portions):
+            self._need = self._assemble(today, axis, portions)
         return self._need
 
     # --- one day's counts ---------------------------------------------------------------------------------
@@ -273,7 +274,7 @@ class SiteNeed:
             self._axis_from = source
         return self._axis
 
-    def _assemble(self, today: date, items: tuple[str, ...]) -> Need:
+    def _assemble(self, today: date, items: tuple[str, ...], portions: dict[str, int]) -> Need:
         layout = self._layout
         if layout is None or layout.items != items or self._laid_out_slots != len(self._rows.slots):
             layout = self._layout = lay_out(items, self._state.site, self._catalogue, self._rows)
@@ -311,7 +312,17 @@ class SiteNeed:
             ),
             unsettled=self._unsettled_of(layout),
             other_mean=other,
+            portions=portions,
         )
+
+    def _portions(self) -> dict[str, int]:
+        """Of the sessions booked and to come; of no item whose use is not as stated, or not that of sessions alone."""
+        found = {
+            item: portion(item, self._state.profiles.values(), typical)
+            for item, typical in self._coming.portions.items()
+            if item not in self._rows.scaled and item not in self._unexplained
+        }
+        return {item: number for item, number in found.items() if number > 1}
 
     def _containers(self, pooled: Pooled, volume: Floats) -> Floats:
         """The item's pooled volume in containers, shape (5, days) as the volume's; firm and to come share them as

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -84,6 +84,9 @@ class Need:
     """Containers that sessions of the last days, whose end has not been told, are expected to have used; (items,)."""
     other_mean: Floats | None = None
     """Of ``to_come_mean``, what no booking explains; shape (items, days); None: nothing."""
+    portions: Mapping[str, int] = field(default_factory=dict)
+    """Containers of an item of which every session takes a multiple, where it is more than one
+    (``planner.forecast.portions``)."""
 
     @property
     def keys(self) -> set[Key]:
@@ -143,6 +146,17 @@ class Outlook:
         variance = np.maximum(self.cumulative_variance - self.losses.relief, 0.0)
         added = self.losses.unused - self.losses.certain
         return self.cumulative_mean + added, variance, added
+
+    @property
+    def position(self) -> Floats:
+        """Whole containers on hand and on order, shape (items,)."""
+        if self.base is None:
+            return np.rint(self.supply[:, -1])
+        there = self.base[:, 0].copy()
+        if self.waiting is not None and self.waiting.quantity.size:
+            row = np.repeat(np.arange(there.size), np.diff(self.waiting.begins))
+            there += np.bincount(row, self.waiting.quantity, there.size)
+        return np.rint(there)
 
     @property
     def usable(self) -> Floats:

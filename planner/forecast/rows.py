@@ -8,7 +8,7 @@ use scales its moments before anything is summed, so that groups and components 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -66,6 +66,11 @@ class Rows:
             row = self._rows[profile.id] = self._row(profile)
             self._made_of[profile.id] = profile.items
         return row
+
+    @property
+    def scaled(self) -> Collection[str]:
+        """Items of which sessions use something else than their profiles say."""
+        return self._factors.keys()
 
     def scale(self, factors: dict[str, tuple[float, float, float]]) -> None:
         """What sessions use is from now on (f, g, a): mean × f, variance × g + mean × a, for the items named.

@@ -165,12 +165,23 @@ class Cover:
 
     def needed(self) -> Floats:
         """The least number of containers more with which the risk is accepted (negative: so many are spare), such
-        that the supply on the decisive day is whole."""
+        that the supply on the decisive day is whole; where sessions take several at once, in whole portions."""
         allowed = self._levels.allowed[self.rows]
         if self._is_plain():
-            return self._guess(allowed, exact=True)
+            return self._in_portions(self._guess(allowed, exact=True))
         found = self._search(self._guess(allowed, exact=False), allowed)
-        return np.maximum(found, self._empty()) if self._levels.fill else found
+        return self._in_portions(np.maximum(found, self._empty()) if self._levels.fill else found)
+
+    def _in_portions(self, needed: Floats) -> Floats:
+        """As many more that what is on hand and on order are whole portions: fewer serve no session more, and what was
+        left over from a portion is used with them."""
+        portions = self._outlook.need.portions
+        if portions.keys().isdisjoint(item.id for item in self._items):
+            return needed
+        portion = np.array([portions.get(item.id, 1) for item in self._items], np.float64)
+        position = self._outlook.position[self.rows]
+        whole = np.ceil((position + needed - _ROUNDING) / portion) * portion - position
+        return np.where((portion > 1) & (needed > 0), whole, needed)
 
     def _empty(self) -> Floats:
         """1 for an item that is needed and of which no container will be there: the formula for the fill rate lets what

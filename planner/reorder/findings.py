@@ -140,12 +140,20 @@ def is_stock_out(view: View, row: int, standing: bool) -> bool:
     return view.session_risk_worst[row] >= level
 
 
-def _resolved_by_supply(view: View, row: int, standing: Alert, shortage: Shortage) -> bool:
-    """Whether at least a multiple has come in or been ordered since, so that a risk within the policy will do.
+def _is_answered(view: View, row: int, standing: Alert, shortage: Shortage) -> bool:
+    """Whether at least a multiple has come in or been ordered since the alert was last told: what it said is done, a
+    risk within the policy will do, and what is needed now is another matter.
 
-    Without it an order of just the proposed quantity, which leaves just the allowed risk, would not resolve."""
-    before = standing.reasons.get("supply")
-    return isinstance(before, float) and shortage.supply >= before + view.item(row).order_multiple
+    Without it an order of just the proposed quantity, which leaves just the allowed risk, would not resolve. What has
+    been used since may hide in the supply what was ordered, so orders are looked at too."""
+    before, item = standing.reasons.get("supply"), view.item(row)
+    if isinstance(before, float) and shortage.supply >= before + item.order_multiple:
+        return True
+    orders = view.state.orders.values()
+    return any(
+        order.placed_at >= standing.updated_at and order.status != "cancelled" and item.id in order.lines
+        for order in orders
+    )
 
 
 def find_reorder(view: View, row: int, standing: Alert | None) -> Finding | None:
@@ -154,9 +162,10 @@ def find_reorder(view: View, row: int, standing: Alert | None) -> Finding | None
     if risk <= allowed and (standing is None or risk < allowed * view.margin):
         return None
     shortage, item, dates = view.shortage(row), view.item(row), view.plan.dates[row]
-    if standing is not None and risk <= allowed and _resolved_by_supply(view, row, standing, shortage):
+    answered = standing is not None and _is_answered(view, row, standing, shortage)
+    if answered and risk <= allowed:
         return None
-    published = None if standing is None else standing.order_quantity
+    published = None if standing is None or answered else standing.order_quantity
     # above the resolving threshold but within the policy nothing more is needed than was said
     quantity = published if published is not None and risk <= allowed else sticky(shortage.wanted, item, published)
     order_by = dates.chance if standing is None or standing.order_by is None else standing.order_by

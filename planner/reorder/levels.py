@@ -16,7 +16,8 @@ money        with a shortage cost, of items with a price: the last container hel
              of a lot, §6.7, B2), and for goods that expire the newsvendor of their life (Nahmias 2011, ch. 3).
 
 Lots: with a cost for each order line, the economic order quantity √(2 K D ÷ (h c)) (Silver et al. §4.2; F. W. Harris
-1913) where it is above what is needed, and no more than is expected to be used before it expires.
+1913) where it is above what is needed, and no more than is expected to be used before it expires. It is bought in
+whole multiples, and where sessions take several at once (``planner.forecast.portions``) in whole portions.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def levels_of(
     """
     days = outlook.cumulative_mean.shape[1]
     daily = outlook.cumulative_mean[:, -1] / days if days else np.zeros(len(items))
-    lots = _lots(policy, items, daily)
+    lots = _lots(policy, items, daily, outlook.need.portions)
     at_once = np.maximum(lots, [item.order_multiple for item in items])
     allowed = np.array([allowed_risk(policy, item) for item in items])
     waste = np.zeros(len(items))
@@ -116,8 +117,9 @@ def levels_of(
     )
 
 
-def _lots(policy: Policy, items: Sequence[Item], daily: Floats) -> Floats:
-    """Economic order quantities in whole multiples, at least one; 0 where there is no cost or price to tell."""
+def _lots(policy: Policy, items: Sequence[Item], daily: Floats, portions: Mapping[str, int]) -> Floats:
+    """Economic order quantities in whole multiples (or portions, where multiples make them up), at least one; 0 where
+    there is no cost or price to tell."""
     lots = np.zeros(len(items))
     if policy.order_line_cost is None or policy.holding_cost_per_year is None:
         return lots
@@ -125,7 +127,10 @@ def _lots(policy: Policy, items: Sequence[Item], daily: Floats) -> Floats:
     for row, item in enumerate(items):
         if item.price and daily[row] > 0:
             best = math.sqrt(2 * line * daily[row] * DAYS_A_YEAR / (float(item.price) * holding))
-            lots[row] = max(round(best / item.order_multiple), 1) * item.order_multiple
+            portion = portions.get(item.id, 1)
+            unit = portion if portion % item.order_multiple == 0 else item.order_multiple
+            # k units cost what k + 1 do where best² = k (k + 1) units²
+            lots[row] = max(math.ceil((math.sqrt(1 + (2 * best / unit) ** 2) - 1) / 2), 1) * unit
     return lots
 
 

@@ -225,6 +225,7 @@ class SitePlan:
     def _asked(self, outlook: Outlook, levels: Levels, row: int) -> tuple[bytes | float, ...]:
         """All that the shortage of an item depends on, beside the plan itself."""
         parts: list[bytes | float] = [float(x[row]) for x in (levels.allowed, levels.cycle_need, levels.waste)]
+        parts.append(float(outlook.need.portions.get(self.items[row], 1)))
         arrays = [outlook.cumulative_mean, outlook.cumulative_variance, outlook.supply]
         arrays += [] if outlook.base is None else [outlook.base]
         arrays += [] if outlook.losses is None else [outlook.losses.relief]
@@ -240,7 +241,10 @@ class SitePlan:
             return needed
         if lot > needed:
             item, arrives, cost = self.entries[row], self.arrival_columns[row], float(self.policy.order_line_cost or 0)
-            needed = max(needed, usable_lot(outlook, row, item, arrives, needed=needed, lot=lot, line_cost=cost))
+            lot = usable_lot(outlook, row, item, arrives, needed=needed, lot=lot, line_cost=cost)
+            portion = outlook.need.portions.get(item.id, 1)
+            # beyond what is needed as near to the lot as whole portions come
+            needed = max(needed, lot if portion == 1 else needed + round((lot - needed) / portion) * portion)
         found = self.allocations.get(row)
         return needed if found is None else needed / found.sent
 

@@ -46,12 +46,14 @@ def reorder(
     when = f"by {day_text(dates.chance)} {cutoff}"
     if order_by < dates.chance:
         when += f" (the last safe day was {day_text(order_by)})"
+    portion = outlook.need.portions.get(item.id, 1)
+    together = f", as sessions take {portion} at a time" if portion > 1 else ""
     summary = (
         f"Order {packs_text(quantity, item)} of {item.name} {when}: with an order placed only at the next chance, "
         f"{day_text(dates.next_chance)}, the risk of running out before it arrives on {day_text(dates.next_arrives)} "
         f"is {percent(risk)}, and {percent(allowed)} is allowed; through {day_text(shortage.day)} "
         f"{_supply_text(shortage.supply)}, {number(mean)} are needed on average, and "
-        f"{number(shortage.need_quantile)} to be safe."
+        f"{number(shortage.need_quantile)} to be safe{together}."
     )
     short = plan.allocations.get(row)
     if short is not None:
@@ -80,6 +82,7 @@ def reorder(
             "needed": shortage.needed,
             "multiple": item.order_multiple,
             "minimum_order": item.minimum_order,
+            "portion": portion,
             "announced_share": None if short is None else float(short.told.share),
             "announced_through": None if short is None else short.told.last_day.isoformat(),
         },

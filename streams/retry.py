@@ -28,6 +28,26 @@ async def persist(
     Raises:
         whatever the last attempt raised.
     """
+
+    def tell(fault: Exception, pause_s: float, waited_s: float) -> None:
+        if pause_s:
+            metrics.retries.labels(agent).inc()
+            log.warning("trying_again", agent=agent, error=repr(fault), pause_seconds=pause_s)
+        else:
+            log.error("log_does_not_answer", agent=agent, error=repr(fault), waited_seconds=round(waited_s, 1))
+
+    return await again(attempt, faults, limit_s, tell)
+
+
+async def again(
+    attempt: Callable[[], Awaitable[T]],
+    faults: tuple[type[Exception], ...],
+    limit_s: float,
+    tell: Callable[[Exception, float, float], None],
+) -> T:
+    """As ``persist``; ``tell`` is called with each fault, the pause that follows (0: none, it is raised) and the time
+    since the first attempt, in seconds.
+    """
     began = time.monotonic()
     pause_s = PAUSE_S_MIN
     while True:
@@ -36,10 +56,9 @@ async def persist(
         except faults as fault:
             waited_s = time.monotonic() - began
             if waited_s + pause_s > limit_s:
-                log.error("log_does_not_answer", agent=agent, error=repr(fault), waited_seconds=round(waited_s, 1))
+                tell(fault, 0.0, waited_s)
                 raise
-            metrics.retries.labels(agent).inc()
-            log.warning("trying_again", agent=agent, error=repr(fault), pause_seconds=pause_s)
+            tell(fault, pause_s, waited_s)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, PAUSE_S_MAX)
 

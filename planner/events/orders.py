@@ -33,7 +33,7 @@ class _OrderEvent(Event):
 
 
 class Placed(_OrderEvent):
-    """An order was sent to a supplier."""
+    """An order was sent to a supplier. Refused (``too-many-orders``) where 2,000 others of the site are open."""
 
     type: Literal["order.placed"] = "order.placed"
     supplier: Slug

@@ -19,6 +19,8 @@ class _StockEvent(Event):
 class Received(_StockEvent):
     """Containers of a lot came in. With ``order_id`` they also count as a delivery of that order.
 
+    Refused (``too-many-lots``) where the site has 500 other lots of the item with containers or in quarantine.
+
     A delivery is told once: either as this event or as ``order.delivered``.
     """
 

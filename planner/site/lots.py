@@ -13,11 +13,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_CEILING, Decimal
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from planner.catalogue.model import Item
 from planner.site.state import ItemStock, Lot, OpenContainer
 
+EMPTIED_MOST: Final = 500
+"""Emptied lots of an item that are remembered. They go some weeks after their expiry; sooner, those that expire first,
+where there are more: nothing is lost but that an event may name them."""
 UNRECORDED_LOT = "unrecorded"
 """The lot of an open container that was taken when no lot had any."""
 
@@ -26,10 +30,19 @@ def put(stock: ItemStock, lot: str, expiry: date, quantity: int) -> None:
     """Containers of a lot come in; a deficit is settled first."""
     entry = stock.lots.get(lot)
     if entry is None:
+        if len(stock.lots) >= EMPTIED_MOST:
+            _forget_emptied(stock)
         entry = stock.lots[lot] = Lot(lot, expiry, 0)
     settled = 0 if entry.quarantined else min(stock.deficit, quantity)
     stock.deficit -= settled
     entry.quantity += quantity - settled
+
+
+def _forget_emptied(stock: ItemStock) -> None:
+    """Make room for one more; that a lot is quarantined is never forgotten before its time."""
+    emptied = [lot for lot in stock.lots.values() if not lot.quantity and not lot.quarantined]
+    for lot in sorted(emptied, key=_by_expiry)[: max(0, len(emptied) - EMPTIED_MOST + 1)]:
+        del stock.lots[lot.lot]
 
 
 def fefo(stock: ItemStock, day: date) -> list[Lot]:

@@ -3,25 +3,34 @@
 An announcement of a supplier changes no order: what is known of its supply is kept until it is over.
 
 Refusals: ``unknown-supplier``, ``unknown-item``, ``item-of-another-supplier``, ``announcement-over``, ``order-exists``,
-``unknown-order``, ``order-closed``, ``item-not-ordered``, ``promised-out-of-range``, ``first_day-out-of-range``,
-``last_day-out-of-range``, and those of a receipt (``already-expired``, ``expiry-out-of-range``,
-``lot-expiry-differs``).
+``too-many-orders`` (a site has at most 2,000 open ones), ``unknown-order``, ``order-closed``, ``item-not-ordered``,
+``promised-out-of-range``, ``first_day-out-of-range``, ``last_day-out-of-range``, and those of a receipt
+(``already-expired``, ``expiry-out-of-range``, ``lot-expiry-differs``, ``too-many-lots``).
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date
 from functools import singledispatch
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from planner.catalogue.index import Catalogue
 from planner.events.orders import Confirmed, Delivered, OrderCancelled, OrderEvent, Placed, SupplyAnnounced
 from planner.refusal import Refused
 from planner.site.movements import receive as receive_lot
-from planner.site.receipts import check_date, check_receipt
+from planner.site.receipts import check_date, check_receipt, check_room
 from planner.site.state import Announcement, ItemStock, Order, OrderLine, SiteState
 from planner.site.touched import Touched
+
+OPEN_MOST: Final = 2_000
+"""Orders that may be open at a site: two hundred suppliers with ten each. What is expected of an item reads every open
+order, so that orders which nobody closes would make each forecast cost more. An order has at most 200 lines
+(``planner.events.orders``)."""
+CLOSED_MOST: Final = 2_000
+"""Orders that are closed and remembered. They go after some weeks; sooner, those closed longest, where there are
+more: what is told of them then is refused as of an unknown order, not of a closed one."""
 
 
 class _Desk(NamedTuple):
@@ -94,12 +103,30 @@ def _placed(event: Placed, desk: _Desk) -> None:
     for item in quantities:
         if item not in desk.catalogue.items:
             raise Refused("unknown-item", f"lines.item: found {item!r}; expected an item of the catalogue")
+    _make_room(desk, event.order_id)
     desk.state.orders[event.order_id] = Order(
         order_id=event.order_id,
         supplier=event.supplier,
         placed_at=event.occurred_at.astimezone(UTC),
         lines={item: OrderLine(quantity) for item, quantity in quantities.items()},
     )
+
+
+def _make_room(desk: _Desk, order_id: str) -> None:
+    orders = desk.state.orders
+    if len(orders) < min(OPEN_MOST, CLOSED_MOST):
+        return
+    closed = [(order.closed_on, order.order_id) for order in orders.values() if order.closed_on is not None]
+    open_ = len(orders) - len(closed)
+    if open_ >= OPEN_MOST:
+        raise Refused(
+            "too-many-orders",
+            f"order_id: found {order_id!r} beside {open_} open orders of {desk.state.site}; expected at most"
+            f" {OPEN_MOST} (one that is delivered or cancelled is open no more)",
+        )
+    for _, forgotten in sorted(closed)[: max(0, len(closed) - CLOSED_MOST)]:
+        del orders[forgotten]
+        desk.touched.orders.add(forgotten)
 
 
 @_apply.register
@@ -121,6 +148,7 @@ def _delivered(event: Delivered, desk: _Desk) -> None:
     order = open_order(desk.state, event.order_id)
     day = desk.catalogue.site_day(event.site, event.occurred_at)
     expiries: dict[tuple[str, str], object] = {}
+    lots: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for line in event.lines:
         if line.item not in desk.catalogue.items:
             raise Refused("unknown-item", f"lines.item: found {line.item!r}; expected an item of the catalogue")
@@ -131,6 +159,9 @@ def _delivered(event: Delivered, desk: _Desk) -> None:
                 "lot-expiry-differs",
                 f"lines.expiry: found {line.expiry} and {before} for lot {line.lot!r}; expected one expiry of a lot",
             )
+        lots[line.item][line.lot] = None
+    for item, named in lots.items():
+        check_room(desk.state.stock.get(item) or ItemStock(), item, named, "lines.lot")
     receive(
         desk.state,
         desk.catalogue,

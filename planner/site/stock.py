@@ -2,8 +2,9 @@
 
 A day is the site's day of ``occurred_at``, not of the clock: the same events mean the same whenever they are folded.
 
-Refusals: ``already-expired``, ``expiry-out-of-range``, ``lot-expiry-differs``, ``unknown-lot`` (a count or a named
-lot; its expiry is not known, so it has to be received first), ``duplicate-lot``, ``stale-count``, ``late-count``,
+Refusals: ``already-expired``, ``expiry-out-of-range``, ``lot-expiry-differs``, ``too-many-lots`` (a site has at most
+500 of an item with containers or in quarantine: ``planner.site.receipts``), ``unknown-lot`` (a count or a named lot;
+its expiry is not known, so it has to be received first), ``duplicate-lot``, ``stale-count``, ``late-count``,
 ``lot-expired``, ``lot-quarantined``, ``not-multi-dose``, ``witness-missing``, ``same-site``, ``unknown-site``,
 ``taken-by-completion``, and those of ``planner.site.orders`` for a receipt that names an order.
 """
@@ -32,7 +33,7 @@ from planner.refusal import Refused
 from planner.site import orders
 from planner.site.lots import fefo, for_waste, take, take_volume, whole_containers
 from planner.site.movements import counted, receive, withdraw
-from planner.site.receipts import check_receipt, known_lots
+from planner.site.receipts import check_receipt, check_room, known_lots
 from planner.site.state import ItemStock, Lot, SiteState, Took
 from planner.site.touched import Touched
 
@@ -103,6 +104,7 @@ def _apply(event: StockEvent, shelf: Shelf) -> str | None:
 @_apply.register
 def _received(event: Received, shelf: Shelf) -> str | None:
     check_receipt(shelf.stock, event.lot, event.expiry, shelf.day)
+    check_room(shelf.stock, event.item, (event.lot,))
     if event.order_id is not None:
         quantities = {event.item: event.quantity}
         orders.receive(shelf.state, shelf.catalogue, event.order_id, quantities, shelf.day, shelf.touched)
@@ -115,6 +117,7 @@ def _received(event: Received, shelf: Shelf) -> str | None:
 def _transferred_in(event: TransferredIn, shelf: Shelf) -> str | None:
     _other_site("from_site", event.from_site, shelf)
     check_receipt(shelf.stock, event.lot, event.expiry, shelf.day)
+    check_room(shelf.stock, event.item, (event.lot,))
     receive(shelf.stock, shelf.at, event.lot, event.expiry, event.quantity)
     return None
 

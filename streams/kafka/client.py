@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from random import randrange
 from types import TracebackType
 from typing import Any, Final, Self
@@ -47,7 +48,8 @@ class KafkaClient:
     """A LogClient over Kafka. Connections are opened when they are first needed.
 
     ``timeout_seconds``: to reach a broker, and for each answer. ``delivery_seconds``: how long ``publish`` keeps
-    trying while partitions have no leader.
+    trying while partitions have no leader. ``retry_seconds``: how long what only asks or reads is tried again while
+    brokers do not answer; as long as others need to take a dead one's place.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class KafkaClient:
         replication_factor: int | None = None,
         timeout_seconds: float = 10.0,
         delivery_seconds: float = 60.0,
+        retry_seconds: float = 30.0,
     ) -> None:
         self.prefix = prefix
         self._servers = list(servers)
@@ -66,7 +69,7 @@ class KafkaClient:
         self._replication_factor = replication_factor
         self._timeout_seconds = timeout_seconds
         self._delivery_seconds = delivery_seconds
-        self._guard = Guard(servers)
+        self._guard = Guard(servers, retry_seconds)
         self._parameters: dict[str, Any] = {}
         self._admin: AIOKafkaAdminClient | None = None
         self._producer: AIOKafkaProducer | None = None
@@ -90,15 +93,17 @@ class KafkaClient:
             "client_id": "planner",
             "request_timeout_ms": int(self._timeout_seconds * 1000),
         }
-        with self._guard:
-            async with asyncio.timeout(self._timeout_seconds):
-                admin = AIOKafkaAdminClient(**self._parameters)
-                try:
-                    await admin.start()
-                except BaseException:
-                    await admin.close()
-                    raise
-                self._admin = admin
+        self._admin = await self._guard.persist(self._started_admin)
+
+    async def _started_admin(self) -> AIOKafkaAdminClient:
+        async with asyncio.timeout(self._timeout_seconds):
+            admin = AIOKafkaAdminClient(**self._parameters)
+            try:
+                await admin.start()
+            except BaseException:
+                await admin.close()
+                raise
+            return admin
 
     async def ensure_topics(self, specs: Iterable[TopicSpec]) -> None:
         """See LogClient."""
@@ -127,8 +132,7 @@ class KafkaClient:
         """See LogClient."""
         name = self.prefix + topic
         if name not in self._partitions:
-            with self._guard:
-                self._partitions = await kafka_topics.known_topics(self._opened())
+            self._partitions = await self._guard.persist(lambda: kafka_topics.known_topics(self._opened()))
             if name not in self._partitions:
                 raise UnknownTopic(f"Kafka at {','.join(self._servers)}: there is no topic {name!r}")
         return self._partitions[name]
@@ -179,8 +183,7 @@ class KafkaClient:
         """The topic's ``max.message.bytes``."""
         name = self.prefix + topic
         if name not in self._limits:
-            with self._guard:
-                self._limits |= await kafka_topics.message_limits(self._opened(), [name])
+            self._limits |= await self._guard.persist(lambda: kafka_topics.message_limits(self._opened(), [name]))
         return self._limits[name]
 
     async def _send(
@@ -226,8 +229,12 @@ class KafkaClient:
     async def _offsets(self, topic: str, question: str) -> dict[int, int]:
         name = self.prefix + topic
         asked = [TopicPartition(name, partition) for partition in range(await self.partitions(topic))]
-        with self._guard:
-            answer = await getattr(await self._ask(), question)(asked)
+
+        async def ask() -> dict[TopicPartition, int]:
+            offsets: dict[TopicPartition, int] = await getattr(await self._ask(), question)(asked)
+            return offsets
+
+        answer = await self._guard.persist(ask)
         return {target.partition: offset for target, offset in answer.items()}
 
     async def latest(self, topic: str, partition: int | None = None, key_prefix: bytes = b"") -> dict[bytes, Record]:
@@ -277,8 +284,10 @@ class KafkaClient:
                 consumer.seek(target, offset)
             progressed = asyncio.get_running_loop().time()
             while targets and not self._closed:
-                with self._guard:
-                    found = await consumer.getmany(timeout_ms=_FETCH_WAIT_MS, max_records=records_max)
+                # a fault leaves the positions as they are
+                found = await self._guard.persist(
+                    lambda: consumer.getmany(timeout_ms=_FETCH_WAIT_MS, max_records=records_max)
+                )
                 for target, raw in found.items():
                     end = None if follow else ends[target.partition]
                     if chunk := [_record(topic, each) for each in raw if end is None or each.offset < end]:
@@ -291,7 +300,7 @@ class KafkaClient:
                     raise LogUnavailable(f"Kafka at {','.join(self._servers)} sends nothing of topic {name}")
                 for target in list(targets):
                     # The position passes records that are gone by compaction; the last chunk's offset does not.
-                    if await consumer.position(target) >= ends[target.partition]:
+                    if await self._guard.persist(partial(consumer.position, target)) >= ends[target.partition]:
                         del targets[target]
                         consumer.pause(target)
 
@@ -359,8 +368,7 @@ class KafkaClient:
     @asynccontextmanager
     async def _consuming(self) -> AsyncIterator[AIOKafkaConsumer]:
         self._opened()
-        with self._guard:
-            consumer = await self._started(self._consumer())
+        consumer = await self._guard.persist(lambda: self._started(self._consumer()))
         try:
             yield consumer
         finally:

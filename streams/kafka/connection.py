@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaProducer, errors
 from aiokafka.conn import create_conn
 
 from streams.log import LogError, LogUnavailable, Security, UnknownTopic
+from streams.retry import PATIENCE_S_MIN, again
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 def parameters(security: Security) -> dict[str, Any]:
@@ -89,12 +94,33 @@ def _reason(error: Exception, seconds: float) -> str:
 
 
 class Guard:
-    """``with guard:`` turns aiokafka's errors into those of the log."""
+    """``with guard:`` turns aiokafka's errors into those of the log; ``persist`` tries again what may pass."""
 
-    __slots__ = ("_servers",)
+    __slots__ = ("_retry_seconds", "_servers")
 
-    def __init__(self, servers: Sequence[str]) -> None:
+    def __init__(self, servers: Sequence[str], retry_seconds: float) -> None:
         self._servers = ",".join(servers)
+        self._retry_seconds = retry_seconds
+
+    async def persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Do what may be done twice, again with growing pauses while the brokers do not answer, for
+        ``retry_seconds`` at most: of several one may be down, and aiokafka asks any.
+
+        Raises:
+            LogUnavailable: what the last attempt met, and for how long it was tried.
+        """
+
+        async def guarded() -> T:
+            with self:
+                return await attempt()
+
+        def tell(fault: Exception, pause_s: float, waited_s: float) -> None:
+            if not pause_s:
+                raise LogUnavailable(f"{fault}; tried for {waited_s:.1f} s") from fault
+            level = logging.WARNING if waited_s >= PATIENCE_S_MIN else logging.INFO
+            log.log(level, "%s; trying again in %g s", fault, pause_s)
+
+        return await again(guarded, (LogUnavailable,), self._retry_seconds, tell)
 
     def __enter__(self) -> None:
         pass
@@ -114,7 +140,7 @@ class Guard:
             errors.StaleMetadata,
             OSError,
         )
-        if isinstance(error, unreachable):
+        if isinstance(error, unreachable) or (isinstance(error, errors.KafkaError) and error.retriable):
             raise LogUnavailable(f"Kafka at {self._servers} does not answer ({_named(error)})") from error
         if isinstance(error, errors.KafkaError):
             raise LogError(f"Kafka at {self._servers}: {_named(error)}") from error

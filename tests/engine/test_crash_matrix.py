@@ -36,8 +36,9 @@ def nursery() -> Iterator[Nursery]:
 
 
 async def test_every_crash_on_the_embedded_log(nursery: Nursery, tmp_path: Path) -> None:
-    """Thirty of them, one after another on one log."""
-    matrix = Matrix(nursery, tmp_path, SEED, bundle=history.small_bundle(), events=300, days=3)
+    """Thirty of them, one after another on one log; a busy machine sees late that a worker goes on, so there is enough
+    for the last of them too."""
+    matrix = Matrix(nursery, tmp_path, SEED, bundle=history.small_bundle(), events=500, days=3)
     verdict = await matrix.run_all([cell for cell in cells(["embedded"]) if cell.meaningless is None])
     assert set(verdict.statuses) == {"applied", "duplicate", "refused", "dead-lettered"}
 

@@ -6,7 +6,7 @@ In process, on the embedded log, with both agents counting; a test that would ne
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,26 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
 from config.settings import Settings
+from planner.booking_step import BookingStep
 from planner.step import Message
 from planner.topics import CATALOGUE_KEY
-from streams import names
+from streams import metrics, names
 from streams.delivery import consumer as delivery
-from streams.delivery.assembly import PlannerApp
+from streams.delivery.assembly import PlannerApp, StepMaker, assemble
 from streams.embedded.database import Database
 from streams.log import LogBusy
 from streams.topics import topic_specs
 from tests.engine.counting import BUG, CountingStep, counting_app
 from tests.engine.fakes import until
+from tests.soak import history
 
 PREFIX = "t."
 PARTITIONS = 2
+ABSENT_BOOKING = (
+    b'{"event_id":"e","occurred_at":"2026-03-01T08:00:00Z","source":"test",'
+    b'"type":"booking.cancelled","booking_id":"b-1","version":1}'
+)
+"""Well formed, and refused or not by what is known: it has an outcome."""
 
 
 class Bench:
@@ -58,8 +65,8 @@ class Bench:
         self.database.append(messages, PREFIX)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[PlannerApp]:
-        app = counting_app(self.settings)
+    async def running(self, steps: Mapping[str, StepMaker] | None = None) -> AsyncIterator[PlannerApp]:
+        app = counting_app(self.settings) if steps is None else assemble(self.settings, steps)
         await app.start()
         try:
             yield app
@@ -169,6 +176,24 @@ async def test_obstacle_5_both_agents_get_the_catalogue_and_it_is_committed(benc
         assert {tp: app.consumer._committable[tp] for tp in tps} == dict.fromkeys(tps, 3)
 
 
+async def test_obstacle_6_a_record_that_fails_harms_no_other_of_its_chunk(bench: Bench) -> None:
+    """Stock: what a handler raises for one record is the end of its chunk, and of the worker."""
+    bundle = history.small_bundle()
+    steps: dict[str, StepMaker] = {
+        names.EXPAND: lambda partition: BookingStep(partition, PARTITIONS, bundle),
+        names.PLAN: lambda partition: CountingStep(names.PLAN, partition),
+    }
+    bad = (b"{broken", b"[]", b"")
+    values = [ABSENT_BOOKING if n % 3 else bad[n // 3] for n in range(9)]
+    bench.database.append([Message("bookings", b"b-1", value, 0) for value in values], PREFIX)
+    async with bench.running(steps) as app:
+        # a worker that the record ends never comes there
+        await until(lambda: app.engines[names.EXPAND].applied_offset(TP(PREFIX + "bookings", 0)) == 9, 10.0)
+        assert app.crash_reason is None
+    assert sum(bench.database.end_offsets(PREFIX + "outcomes").values()) == 9, "each record ended"
+    assert sum(bench.database.end_offsets(PREFIX + "dead-letters").values()) == len(bad)
+
+
 async def test_obstacle_7_a_bug_stops_the_worker_at_once_and_commits_nothing_of_the_chunk(bench: Bench) -> None:
     """Stock acknowledges the event and goes on, or never commits again and hangs in ``stop()``."""
     bench.publish(10, partition=0)
@@ -187,6 +212,44 @@ async def test_obstacle_7_a_bug_stops_the_worker_at_once_and_commits_nothing_of_
         async with asyncio.timeout(30):
             await app.wait_until_stopped()
         assert "ZeroDivisionError" in str(app.crash_reason), "the record is met again: it was not skipped"
+
+
+async def test_issue_596_nothing_comes_between_the_seek_and_the_clearing_of_queues(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stock resumes the inputs, seeks them, then clears the queues that they fill meanwhile: what came is lost."""
+    seek, deliver = delivery.ChunkConsumer.perform_seek, delivery.ChunkConsumer._deliver
+    seeking, early = [False], list[Any]()
+
+    async def seek_and_linger(consumer: delivery.ChunkConsumer) -> None:
+        seeking[0] = True
+        await seek(consumer)
+        await asyncio.sleep(0.2)  # so that whatever may be fetched by now is
+        seeking[0] = False
+
+    async def watched(consumer: delivery.ChunkConsumer, chunk: Any) -> None:
+        if seeking[0]:
+            early.append(chunk)
+        await deliver(consumer, chunk)
+
+    monkeypatch.setattr(delivery.ChunkConsumer, "perform_seek", seek_and_linger)
+    monkeypatch.setattr(delivery.ChunkConsumer, "_deliver", watched)
+    before = _gaps()
+    bench.publish(1_000)
+    async with bench.running() as app:
+        for more_than in (0, 100):
+            # the partitions are assigned anew in a backlog, with the fetcher under way, as after another worker's end
+            await until(lambda least=more_than: least < bench.counted(app, names.EXPAND) < 1_000)  # type: ignore[misc]
+            await app.consumer._assign(app.consumer.assignment())
+        await until(lambda: bench.counted(app, names.PLAN) == 1_000)
+        seen = [step.seen for step in app.engines[names.EXPAND].steps.values() if isinstance(step, CountingStep)]
+        assert {count for times in seen for count in times.values()} == {1}
+    assert early == []
+    assert _gaps() == before, "nothing had to be read again either"
+
+
+def _gaps() -> float:
+    return sum(float(metrics.gaps.labels(agent)._value.get()) for agent in names.INPUTS)
 
 
 async def test_one_chunk_in_flight_per_partition(bench: Bench) -> None:

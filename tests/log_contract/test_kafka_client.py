@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    LeaderNotAvailableError,
+    NodeNotReadyError,
+    NotLeaderForPartitionError,
+    RequestTimedOutError,
+    TopicAuthorizationFailedError,
+)
+from click.testing import CliRunner
 
 from planner.step import Message
+from streams.cli import main
+from streams.cli.base import Exit
+from streams.kafka import client as kafka_client
 from streams.kafka import topics as kafka_topics
 from streams.kafka.client import KafkaClient
 from streams.log import LogError, LogUnavailable, Security, TopicSpec, bootstrap_servers, open_client
@@ -151,7 +169,7 @@ async def test_a_hanging_broker_is_reported_in_time_and_publishing_goes_on_when_
     kafka_of: Callable[..., KafkaCluster],
 ) -> None:
     cluster = kafka_of()
-    client = KafkaClient(bootstrap_servers(cluster.url), timeout_seconds=3, delivery_seconds=1)
+    client = KafkaClient(bootstrap_servers(cluster.url), timeout_seconds=3, delivery_seconds=1, retry_seconds=1)
     async with client:
         await client.ensure_topics([TopicSpec("t", 1)])
         await client.publish([Message("t", b"before", b"")])
@@ -178,8 +196,10 @@ async def test_a_hanging_broker_is_reported_in_time_and_publishing_goes_on_when_
 @pytest.mark.slow
 async def test_killing_a_broker_of_three_loses_and_doubles_nothing(kafka_of: Callable[..., KafkaCluster]) -> None:
     cluster = kafka_of(nodes=3)
-    async with open_client(cluster.url, timeout_seconds=10) as client:
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(open_client(cluster.url, timeout_seconds=10))
         await client.ensure_topics([TopicSpec("t", 3)])
+        readers = [await stack.enter_async_context(open_client(cluster.url)) for _ in range(8)]
         acknowledged: dict[tuple[int, int], bytes] = {}
         killed = False
         for i in range(300):
@@ -190,6 +210,8 @@ async def test_killing_a_broker_of_three_loses_and_doubles_nothing(kafka_of: Cal
             positions = await client.publish([Message("t", key, b"") for key in keys])
             acknowledged |= dict(zip(positions, keys, strict=True))
         assert killed
+        for reader in readers:  # each asks any broker of those it knows, the dead one among them
+            assert sum((await reader.end_offsets("t")).values()) == 1_500
         found = {(r.partition, r.offset): r.key async for r in client.read("t")}
     assert found == acknowledged
     assert len(found) == 1_500
@@ -200,3 +222,120 @@ async def test_a_client_that_was_not_opened_says_so() -> None:
     with pytest.raises(LogError, match="not open"):
         await client.partitions("t")
     await client.close()
+
+
+# --- a broker that is down while somebody reads ---------------------------------------------------------------
+
+
+class Brokers:
+    """Stands in for aiokafka's admin client and consumer; each question meets ``faults`` one by one, then is answered.
+
+    One topic of one partition, of three records.
+    """
+
+    def __init__(self, *faults: KafkaError) -> None:
+        self.faults = faults
+        self.met: Counter[str] = Counter()
+
+    def _meet(self, question: str) -> None:
+        self.met[question] += 1
+        if self.met[question] <= len(self.faults):
+            raise self.faults[self.met[question] - 1]
+
+    async def start(self) -> None:
+        self._meet("start")
+
+    async def stop(self) -> None:
+        """Nothing is open."""
+
+    close = stop
+
+    async def describe_topics(self, topics: None) -> list[dict[str, Any]]:
+        self._meet("describe_topics")
+        return [{"topic": "t", "partitions": [{}]}]
+
+    async def beginning_offsets(self, asked: list[TopicPartition]) -> dict[TopicPartition, int]:
+        self._meet("beginning_offsets")
+        return dict.fromkeys(asked, 0)
+
+    async def end_offsets(self, asked: list[TopicPartition]) -> dict[TopicPartition, int]:
+        self._meet("end_offsets")
+        return dict.fromkeys(asked, 3)
+
+    def assign(self, targets: list[TopicPartition]) -> None:
+        """There is one."""
+
+    def seek(self, target: TopicPartition, offset: int) -> None:
+        """It is read once, as a whole."""
+
+    pause = assign
+
+    async def position(self, target: TopicPartition) -> int:
+        self._meet("position")
+        return 3
+
+    async def getmany(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Any]]:
+        self._meet("getmany")
+        target = TopicPartition("t", 0)
+        return {target: [ConsumerRecord("t", 0, n, 0, 0, b"k", b"v", None, 1, 1, ()) for n in range(3)]}
+
+
+def client_over(brokers: Brokers, monkeypatch: pytest.MonkeyPatch, *, retry_seconds: float) -> KafkaClient:
+    async def reached(*arguments: Any) -> None:
+        """Some broker is there."""
+
+    monkeypatch.setattr(kafka_client, "reach", reached)
+    for name in ("AIOKafkaAdminClient", "AIOKafkaConsumer"):
+        monkeypatch.setattr(kafka_client, name, lambda **parameters: brokers)
+    return KafkaClient(["a:1", "b:1"], retry_seconds=retry_seconds)
+
+
+PASSING = (
+    NodeNotReadyError("node 2"),
+    KafkaConnectionError("node 2"),
+    RequestTimedOutError(),
+    LeaderNotAvailableError(),
+    NotLeaderForPartitionError(),
+)
+
+
+@pytest.mark.parametrize("fault", PASSING, ids=lambda fault: type(fault).__name__)
+async def test_a_reader_tries_again_what_a_broker_that_is_down_does_not_answer(
+    fault: KafkaError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brokers = Brokers(fault, fault)
+    async with client_over(brokers, monkeypatch, retry_seconds=10) as client:
+        assert [record.offset async for record in client.read("t")] == [0, 1, 2]
+    questions = ("describe_topics", "end_offsets", "beginning_offsets", "getmany", "position")
+    assert {question: brokers.met[question] for question in questions} == dict.fromkeys(questions, 3)
+
+
+async def test_a_reader_gives_up_after_a_while_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    brokers = Brokers()
+    async with client_over(brokers, monkeypatch, retry_seconds=0.4) as client:
+        brokers.faults = (NodeNotReadyError("node 2"),) * 1_000
+        began = time.monotonic()
+        with pytest.raises(LogUnavailable, match=r"a:1,b:1 does not answer \(NodeNotReadyError.*; tried for 0\.\d s"):
+            await client.end_offsets("t")
+        assert 0.1 < time.monotonic() - began < 2
+        assert 3 <= brokers.met["describe_topics"] <= 6, "the pauses grow"
+
+
+async def test_what_will_not_pass_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    brokers = Brokers()
+    async with client_over(brokers, monkeypatch, retry_seconds=10) as client:
+        brokers.faults = (TopicAuthorizationFailedError("t"),) * 3
+        with pytest.raises(LogError, match="TopicAuthorizationFailedError") as error:
+            await client.partitions("t")
+        assert not isinstance(error.value, LogUnavailable)
+        assert brokers.met["describe_topics"] == 1
+
+
+def test_a_command_that_gave_up_ends_with_the_status_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    brokers = Brokers(*(NodeNotReadyError("node 2"),) * 1_000)
+    client_over(brokers, monkeypatch, retry_seconds=0)
+    monkeypatch.setitem(KafkaClient.__init__.__kwdefaults__, "retry_seconds", 0.2)
+    ended = CliRunner().invoke(main, ["--broker", "kafka://a:1", "forecasts", "--site", "north"])
+    assert ended.exit_code == Exit.LOG, ended.output
+    assert re.search(r"does not answer \(NodeNotReadyError.*tried for 0\.\d s", ended.stderr)
+    assert ended.stdout == ""

@@ -17,6 +17,7 @@ from tests.plan.clinic import MONDAY, NORTH, at, bundle, tick
 TEXT = (Path(__file__).parent / "scenarios.txt").read_text(encoding="utf-8")
 SCENARIOS = {part.partition("\n")[0].strip(): part.partition("\n")[2].split("\n") for part in TEXT.split("\n== ")[1:]}
 DAY = re.compile(r"d(-?\d+)")
+MANY = re.compile(r"(?P<count>\d+) times (?P<topic>\w+)")
 
 
 def _value(text: str) -> Any:
@@ -47,6 +48,9 @@ class Story:
             day, _, clock = written.partition(" ")
             self.driver.feed("clock", tick(at(int(day.removeprefix("d")), clock)))
             return
+        if many := MANY.fullmatch(topic):
+            self.play_many(many["topic"], int(many["count"]), written, expected)
+            return
         if topic != "again":
             self.last = (topic, *self.event(written))
         before = len(self.driver.values("outcomes"))
@@ -54,6 +58,13 @@ class Story:
         outcomes = self.driver.values("outcomes")[before:]
         assert len(outcomes) == 1, f"{line}: one outcome for each event"
         assert expected in self.said(outcomes[0]), f"{line}: {outcomes[0]}"
+
+    def play_many(self, topic: str, count: int, written: str, expected: str) -> None:
+        events = [self.event(written.replace("#", str(number))) for number in range(count)]
+        before = len(self.driver.values("outcomes"))
+        self.driver.feed(topic, *(value for value, _ in events))
+        outcomes = self.driver.values("outcomes")[before:]
+        assert [expected in self.said(outcome) for outcome in outcomes] == [True] * count, written
 
     def said(self, outcome: dict[str, Any]) -> set[str]:
         status = outcome["status"]

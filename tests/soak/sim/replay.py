@@ -4,7 +4,8 @@ With a wall clock, what may depend on how the log was cut is what was *decided* 
 looked at decides which episode it is), proposals, what people did about alerts, and which forecasts were published.
 Their check is that a plan made afresh from the table decides the same. Where the events tell the time, ``caught_up``
 moves it too, so that only what bears no time is compared: revisions and ends of bookings, orders, and lots. Nor are
-bookings and lots, where one was forgotten: an end that is told months late finds it or not, by the time it then is.
+bookings and lots, where one was forgotten: an end that is told months late finds it or not, by the time it then is. So
+does the repetition of an event that comes weeks after it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,17 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any
 
 import orjson
 
-from planner.step import Message
+from planner.events.orders import ORDER_EVENTS
+from planner.events.stock import STOCK_EVENTS
+from planner.records import DeadLetter, decode
+from planner.site.bookings import KEEP_DAYS
+from planner.step import Message, Record
 from planner.step import Step as PureStep
 from planner.topics import SEPARATOR
 from streams import names
@@ -34,6 +40,8 @@ class Again:
     """Whether what bears time is left out."""
     mixed: bool
     """A catalogue was half adopted when bookings went on: the same bookings come to be stated, in another order."""
+    late: bool
+    """An event was repeated when its id may have been forgotten."""
     actions: frozenset[str]
     """Ids of what people did about alerts."""
     table: Table = field(default_factory=Table)
@@ -43,7 +51,8 @@ class Again:
         """Kind, key, and what each has of the entries that must be alike."""
         for key in sorted(live.entries.keys() | self.table.entries.keys()):
             kind, _, rest = key.decode().partition(SEPARATOR)
-            if self.timeless and kind in {"booking", "stock"} and (live.forgot or self.table.forgot):
+            forgot = live.forgot or self.table.forgot or self.late
+            if self.timeless and forgot and kind in {"booking", "stock", "order"}:
                 continue
             ours, theirs = (self._comparable(kind, rest, table.entries.get(key)) for table in (live, self.table))
             if ours != theirs:
@@ -81,12 +90,12 @@ def told_again(world: World, slot: Slot, chance: random.Random) -> Again:
         for record in folded.records
         if record.value is not None and b'"event_id"' in record.value
     )
-    again = Again(slot, world.script.clock == "event", slot in world.mixed, actions)
+    records = [record for folded in world.folded[slot] for record in folded.records]
+    again = Again(slot, world.script.clock == "event", slot in world.mixed, _repeated_late(records), actions)
     if again.mixed:
         return again
     step = world.make_step(*slot)
     step.restore(again.table)
-    records = [record for folded in world.folded[slot] for record in folded.records]
     for _, run in groupby(records, key=lambda record: record.topic):
         waiting = list(run)
         while waiting:
@@ -96,6 +105,21 @@ def told_again(world: World, slot: Slot, chance: random.Random) -> Again:
     if slot[0] == names.PLAN:
         fold(step, again, [], caught_up=True)
     return again
+
+
+def _repeated_late(records: list[Record]) -> bool:
+    """Whether an event of stock or orders came again more than ``KEEP_DAYS`` after it happened."""
+    seen: set[str] = set()
+    for record in records:
+        adapter = {"stock": STOCK_EVENTS, "orders": ORDER_EVENTS}.get(record.topic)
+        event = None if adapter is None else decode(adapter, record)
+        if event is None or isinstance(event, DeadLetter):
+            continue
+        age = datetime.fromtimestamp(record.timestamp_ms / 1000, UTC) - event.occurred_at
+        if event.event_id in seen and age > timedelta(days=KEEP_DAYS):
+            return True
+        seen.add(event.event_id)
+    return False
 
 
 def fold(step: PureStep, again: Again, records: list[Any], *, caught_up: bool) -> None:

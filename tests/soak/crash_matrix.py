@@ -131,6 +131,7 @@ class Matrix:
         name = f"{cell.how}-{cell.when}-{cell.point.replace(' ', '-')}"
         async with self._log(name) as bench, bench.client() as client:
             status = await _crashed(bench, client, cell, number)
+            await bench.course.follow(client)
             await bench.finish(client)
             verdict = await self._judged(bench, client)
         return Result(cell, number, status, verdict)

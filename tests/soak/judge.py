@@ -1,8 +1,7 @@
 """Judges a log after faults: everything on it is compared with a fold of its inputs that nothing ever disturbed.
 
-In which order a partition of an agent applied its inputs is on the log: each chunk writes the applied offset of its
-input to the table's changelog. A ``Course`` reads that while it is kept. The judge folds the inputs once more, in
-that order but in chunks of its own, with its own tables, and compares:
+In which order a partition of an agent applied its inputs is on the log: its journal tells each chunk. The judge folds
+the inputs once more, in that order but in chunks of its own, with its own tables, and compares:
 
 - every offset of every input was applied, and each that must have an outcome has exactly one;
 - the tables equal the fold's, byte for byte, apart from what depends on when a site was looked at (alerts, proposals);
@@ -25,6 +24,8 @@ import orjson
 
 from planner.booking_step import BookingStep
 from planner.catalogue.model import Bundle
+from planner.journal import APPLIED, chain
+from planner.journal import TOPIC as JOURNAL
 from planner.plan.queue import WAITING_ENTRY
 from planner.plan_step import PlanStep
 from planner.step import Message, Record, Step
@@ -46,10 +47,10 @@ Stretches = dict[tuple[str, int], list[tuple[str, int]]]
 
 
 class Course:
-    """What is only kept for a while: the order in which chunks were applied, and each revision of an alert."""
+    """Each revision of an alert, which the log keeps for a minute only; and, once judged, the order of the fold."""
 
     def __init__(self) -> None:
-        self.applied: Stretches = defaultdict(list)
+        self.applied: Stretches = {}
         """(agent, partition) → (input, offset it was applied up to), in order."""
         self.revisions: dict[tuple[str, bytes], list[int]] = defaultdict(list)
         """(topic, key) → revisions as they came."""
@@ -57,11 +58,6 @@ class Course:
 
     async def follow(self, client: LogClient) -> None:
         """Read what has been written since the last time."""
-        for agent in INPUTS:
-            async for record in self._new(client, changelog(agent)):
-                if record.key is not None and record.key.startswith(POSITION) and record.value is not None:
-                    name = record.key[len(POSITION) + 1 :].decode()
-                    self.applied[agent, record.partition].append((name, int(record.value)))
         for topic in REVISED:
             async for record in self._new(client, topic):
                 if record.value is not None and record.key is not None:
@@ -113,13 +109,13 @@ async def judge(
                 BookingStep(partition, partitions, bundle) if agent == EXPAND else PlanStep(partition, bundle)
             )
             inputs = await _inputs(client, agent, partition)
-            stretches = course.applied[agent, partition]
+            table = TableView(await client.latest(changelog(agent), partition))
+            stretches = course.applied[agent, partition] = await _stretches(client, agent, partition, table)
             _check_course(f"{agent}/{partition}", stretches, inputs, holes=holes, ended=ended)
             entries, messages = _fold(step, inputs, stretches, random.Random(f"{seed}/{agent}/{partition}"))
             for message in messages:
                 if message.topic in expected:
                     expected[message.topic][message.key, message.value, message.headers] += 1
-            table = TableView(await client.latest(changelog(agent), partition))
             verdict.entries += _check_table(agent, partition, table, entries)
             if isinstance(step, PlanStep):
                 due += _check_plan(partition, bundle, table, step, ended=ended)
@@ -135,6 +131,15 @@ async def judge(
 
 async def _inputs(client: LogClient, agent: str, partition: int) -> dict[str, list[Record]]:
     return {topic: [record async for record in client.read(topic, partitions=[partition])] for topic in INPUTS[agent]}
+
+
+async def _stretches(client: LogClient, agent: str, partition: int, table: TableView) -> list[tuple[str, int]]:
+    """Input and offset it was applied up to, chunk by chunk, as the journal tells."""
+    entries = [APPLIED.validate_json(r.value or b"") async for r in client.read(JOURNAL, partitions=[partition])]
+    positions = {key[len(POSITION) + 1 :].decode(): int(value) for key, value in table.scan(POSITION)}
+    told = chain([entry for entry in entries if entry.agent == agent], positions)
+    assert not told.before, f"{agent}/{partition}: the journal leads back to {told.before} only"
+    return [(entry.topic, entry.end) for entry in told.chunks]
 
 
 def _check_course(

@@ -189,6 +189,10 @@ class Engine:
             except Fenced:
                 self._lose(slot)
                 return False
+            except BaseException:
+                # the step may be ahead of the table: whatever waits for its turn must not be folded on top of that
+                slot.dropped = True
+                raise
 
     def _lose(self, slot: _Slot) -> None:
         """The partition went to another: what is in memory is void."""

@@ -163,12 +163,42 @@ async def test_a_bug_stops_the_worker_and_names_the_record() -> None:
         await rig.engine.apply(faulty)
     assert rig.table == {}, "nothing of the chunk is written, so nothing is committed"
     assert metrics.bugs.labels("expand", "bookings")._value.get() == before + 1
+    rig.engine.restore({0})
     with capture_logs() as logs, pytest.raises(StepFailed):
         rig.step.fold = lambda chunk, caught_up=True: _raise(record(5, content))  # type: ignore[assignment, method-assign, misc]
         await rig.engine.apply(chunk(0, 1))
     (line,) = [entry for entry in logs if entry["event"] == "step_failed"]
     assert (line["topic"], line["partition"], line["offset"]) == ("bookings", 0, 5)
     assert (line["event_id"], line["booking_id"]) == ("e-7", "b-1")
+
+
+@pytest.mark.parametrize("when", ["in the fold", "after the commit"])
+async def test_what_waits_behind_a_bug_is_not_folded_on_top_of_it(when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chunk of another topic of the same partition waits for its turn: the step may be ahead of the table, which
+    would get what it must not hold, and then the journal would not tell how it came to be."""
+    rig = Rig()
+    await rig.engine.apply(chunk(0))
+    before = dict(rig.table)
+    faulty = chunk(1)
+    if when == "in the fold":
+        faulty = replace(faulty, records=[record(1, b"bug")])
+    else:
+        deliver = rig.outlet.deliver
+
+        async def delivers_and_fails(page: Any) -> None:
+            await deliver(page)
+            before.update(rig.table)
+            raise ZeroDivisionError("after the commit")
+
+        monkeypatch.setattr(rig.outlet, "deliver", delivers_and_fails)
+    first = asyncio.ensure_future(rig.engine.apply(faulty))
+    waits = asyncio.ensure_future(rig.engine.apply(chunk(0, topic="catalogue")))
+    with pytest.raises((StepFailed, ZeroDivisionError)):
+        await first
+    monkeypatch.undo()
+    assert not await waits
+    assert rig.table == before
+    assert journal(rig)[-1].topic == "bookings"
 
 
 def _raise(about: object) -> object:

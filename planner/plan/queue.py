@@ -1,6 +1,7 @@
 """Which sites wait to be reviewed and to have their forecasts published, and how many are let through now.
 
-When nothing more waits on any topic, all are. In a backlog one review is let through for every
+When nothing more waits on any topic, all are, and so they are while only a few records come at a time: events that
+come in as fast as they are planned are no backlog. In a backlog one review is let through for every
 ``RECORDS_PER_REVIEW`` records folded and one site's forecasts for every ``RECORDS_PER_FORECASTS``, those that wait
 longest first: so the cost of a record stays bounded, however many sites there are, and no site is starved. A site that
 an event of a topic without a backlog touched does not wait: a delivery or a count is decided upon at once while old
@@ -21,6 +22,9 @@ RECORDS_PER_REVIEW = 256
 RECORDS_PER_FORECASTS = 512
 SITES_PER_PUBLICATION = 4
 """Sites whose forecasts are let through at once, so that the publication does not hold up what comes in."""
+BACKLOG_RECORDS = 64
+"""A chunk of fewer records, behind which more waits, is of events that came in while others were planned; a backlog
+fills chunks."""
 PATIENCE_CHUNKS = 8
 """A topic that was behind, and of which nothing came in so many chunks of others, is not behind any more."""
 
@@ -35,6 +39,8 @@ class SiteQueue:
         """Whether nothing more waits behind what is being folded."""
         self.forecasts: dict[str, None] = {}
         self._behind: dict[str, int] = {}
+        self._deep: set[str] = set()
+        """Topics that are behind and were so by a backlog."""
         self._reviews_allowed = 0.0
         self._forecasts_allowed = 0.0
         self._kept: list[str] = []
@@ -67,8 +73,11 @@ class SiteQueue:
             self._behind.pop(topic, None)
         else:
             self._behind[topic] = PATIENCE_CHUNKS
-        self._live = topic not in self._behind
-        if self._behind:
+            if records >= BACKLOG_RECORDS:
+                self._deep.add(topic)
+        self._deep &= self._behind.keys()
+        self._live = topic not in self._deep
+        if self._deep:
             self._reviews_allowed += records / RECORDS_PER_REVIEW
             self._forecasts_allowed += records / RECORDS_PER_FORECASTS
 
@@ -83,6 +92,7 @@ class SiteQueue:
 
     @property
     def in_backlog(self) -> bool:
+        """Whether more waits on any topic: what time it is cannot be told from what has been read."""
         return bool(self._behind)
 
     def touch(self, site: str, *, by_event: bool) -> None:
@@ -95,7 +105,7 @@ class SiteQueue:
             self.reviewed(site)
             yield site
         for site in list(self.reviews):
-            if self.in_backlog:
+            if self._deep:
                 if self._reviews_allowed < 1:
                     return
                 self._reviews_allowed -= 1
@@ -112,7 +122,7 @@ class SiteQueue:
     def next_forecasts(self) -> list[str]:
         """Sites to publish the forecasts of now; they leave the queue."""
         most = SITES_PER_PUBLICATION
-        if self.in_backlog:
+        if self._deep:
             most = min(most, int(self._forecasts_allowed))
             self._forecasts_allowed -= most
         chosen = list(self.forecasts)[:most]

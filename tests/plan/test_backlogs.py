@@ -10,7 +10,7 @@ import pytest
 
 import planner.plan.queue
 import planner.plan.sites
-from planner.plan.queue import RECORDS_PER_REVIEW, SITES_PER_PUBLICATION, SiteQueue
+from planner.plan.queue import BACKLOG_RECORDS, RECORDS_PER_REVIEW, SITES_PER_PUBLICATION, SiteQueue
 from planner.plan_step import PlanStep
 from tests.plan.clinic import (
     MAGNESIUM,
@@ -32,7 +32,7 @@ def test_in_a_backlog_reviews_are_rationed_and_made_up_at_its_end() -> None:
     stocked(driver, desk)
     before = driver.counts["reviews"]
     driver.append("requirements", *[desk.stated(f"b{i}", at(1), at(0)) for i in range(3 * RECORDS_PER_REVIEW)])
-    driver.run(chunk=1)
+    driver.run(chunk=BACKLOG_RECORDS)
     assert 3 <= driver.counts["reviews"] - before <= 4
     assert driver.step.gauges()["sites_waiting"] == 0
 
@@ -52,9 +52,9 @@ def test_an_event_of_a_topic_without_a_backlog_is_decided_upon_at_once() -> None
     """While old bookings are read, a count that finds an empty shelf does not wait for their reviews."""
     driver, desk = start()
     stocked(driver, desk)
-    driver.append("requirements", *[desk.stated(f"b{i}", at(1), at(0)) for i in range(20)])
-    for _ in range(3):
-        driver.fold_next("requirements", 4)
+    driver.append("requirements", *[desk.stated(f"b{i}", at(1), at(0)) for i in range(3 * BACKLOG_RECORDS)])
+    for _ in range(2):
+        driver.fold_next("requirements", BACKLOG_RECORDS)
     assert driver.table.get(b"waiting") == b'["north"]'
     driver.append("stock", desk.event("stock.counted", at(0), item=MAGNESIUM, lots=[{"lot": "L1", "quantity": 0}]))
     before = len(driver.published)
@@ -63,11 +63,22 @@ def test_an_event_of_a_topic_without_a_backlog_is_decided_upon_at_once() -> None
     assert driver.table.get(b"waiting") is None
 
 
+def test_events_that_come_in_while_others_are_planned_are_no_backlog() -> None:
+    driver, desk = start()
+    stocked(driver, desk)
+    driver.append("requirements", *[desk.stated(f"b{i}", at(1), at(0)) for i in range(BACKLOG_RECORDS + 10)])
+    reviews = driver.counts["reviews"]
+    for number in range(1, 6):
+        driver.fold_next("requirements", 2)
+        assert driver.counts["reviews"] == reviews + number
+        assert driver.step.due(), "nor do forecasts wait"
+
+
 def test_time_wakes_no_site_out_of_turn_in_a_backlog() -> None:
     driver, desk = start()
     stocked(driver, desk)
-    driver.append("requirements", *[desk.stated(f"b{i}", at(1), at(0)) for i in range(20)])
-    driver.fold_next("requirements", 4)
+    driver.append("requirements", *[desk.stated(f"b{i}", at(1), at(0)) for i in range(2 * BACKLOG_RECORDS)])
+    driver.fold_next("requirements", BACKLOG_RECORDS)
     reviews = driver.counts["reviews"]
     driver.append("clock", tick(at(1)))
     driver.fold_next("clock", 1)

@@ -45,6 +45,7 @@ SITE = "city"
 ITEM = "magnesium-sulfate-500mg-ml-2ml-vial"
 FORECAST_KEY = composed_key(SITE, "item", ITEM)
 PATIENCE_S = 30.0
+QUIET_S = 2.0
 
 
 @dataclass
@@ -130,6 +131,17 @@ async def follow(client: LogClient, topic: str, hear: Callable[[Record], None]) 
             hear(record)
 
 
+async def _told(reader: LogClient) -> dict[bytes, Record]:
+    """The forecast before anything is published: what was applied last may be told a moment later."""
+    give_up_s, before = time.monotonic() + PATIENCE_S, None
+    while (found := await reader.latest("forecasts", key_prefix=FORECAST_KEY)) != before:
+        if time.monotonic() > give_up_s:
+            raise RuntimeError(f"the forecast still changes {PATIENCE_S:g} s after everything was applied")
+        before = found
+        await asyncio.sleep(QUIET_S)
+    return found
+
+
 async def _measure(
     city: Path, directory: Path, seconds: float, *, warm: int, broker: str | None, per_s: float
 ) -> dict[str, list[float]]:
@@ -146,7 +158,7 @@ async def _measure(
         with Worker(url, directory, core=worker_core(), environment=environment) as worker:
             await asyncio.to_thread(worker.wait_started)
             await wait_applied(reader, worker)
-            for record in (await reader.latest("forecasts", key_prefix=FORECAST_KEY)).values():
+            for record in (await _told(reader)).values():
                 heard.forecast(record)
             now = datetime.fromisoformat(orjson.loads(book[-1].value or b"{}")["occurred_at"])
             events = _load(items, now, int(seconds * per_s))

@@ -15,7 +15,6 @@ from typing import Any
 import faust
 import uvloop
 
-import planner.plan.queue
 from benchmarks.peers.job import INPUT, PARTITIONS, Task, task
 from planner.step import Message, Record, Step
 from streams.worker import GARBAGE_THRESHOLDS
@@ -107,8 +106,6 @@ def build(told: Task) -> faust.App:
 
 async def main() -> None:
     """Until SIGTERM."""
-    # chunks of one record tell nothing about a backlog: what waits behind them does
-    planner.plan.queue.BACKLOG_RECORDS = 1
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     app = build(task())

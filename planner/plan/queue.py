@@ -1,7 +1,8 @@
 """Which sites wait to be reviewed and to have their forecasts published, and how many are let through now.
 
 When nothing more waits on any topic, all are, and so they are while only a few records come at a time: events that
-come in as fast as they are planned are no backlog. In a backlog one review is let through for every
+come in as fast as they are planned are no backlog (unless they tell the time: then a history is read, whose alerts must
+not depend on where its chunks end). In a backlog one review is let through for every
 ``RECORDS_PER_REVIEW`` records folded and one site's forecasts for every ``RECORDS_PER_FORECASTS``, those that wait
 longest first: so the cost of a record stays bounded, however many sites there are, and no site is starved. A site that
 an event of a topic without a backlog touched does not wait: a delivery or a count is decided upon at once while old
@@ -30,9 +31,14 @@ PATIENCE_CHUNKS = 8
 
 
 class SiteQueue:
-    """The sites of one partition that wait; each once, longest waiting first."""
+    """The sites of one partition that wait; each once, longest waiting first.
 
-    def __init__(self) -> None:
+    Args:
+        backlog_records: size from which a chunk, behind which more waits, is of a backlog.
+    """
+
+    def __init__(self, backlog_records: int = 1) -> None:
+        self._backlog_records = backlog_records
         self.reviews: dict[str, None] = {}
         self._at_once: dict[str, None] = {}
         self._live = True
@@ -47,9 +53,9 @@ class SiteQueue:
         """Sites that wait for a review by the table."""
 
     @classmethod
-    def restored(cls, entries: Entries, sites: Collection[str]) -> SiteQueue:
+    def restored(cls, entries: Entries, sites: Collection[str], backlog_records: int = 1) -> SiteQueue:
         """The queue of these sites as the table has it: the forecasts of all wait."""
-        queue = cls()
+        queue = cls(backlog_records)
         stored = entries.get(WAITING_ENTRY)
         queue._kept = [] if stored is None else orjson.loads(stored)
         queue.reviews = dict.fromkeys(site for site in queue._kept if site in sites)
@@ -73,7 +79,7 @@ class SiteQueue:
             self._behind.pop(topic, None)
         else:
             self._behind[topic] = PATIENCE_CHUNKS
-            if records >= BACKLOG_RECORDS:
+            if records >= self._backlog_records:
                 self._deep.add(topic)
         self._deep &= self._behind.keys()
         self._live = topic not in self._deep

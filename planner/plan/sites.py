@@ -7,7 +7,7 @@ from datetime import datetime
 
 from planner.booking.rules import EARLIEST
 from planner.catalogue.index import Catalogue
-from planner.plan.queue import SiteQueue
+from planner.plan.queue import BACKLOG_RECORDS, SiteQueue
 from planner.plan.site import NEVER, PlannedSite, alert_entry, alert_withdrawn
 from planner.site.entries import restore_sites, take_writes
 from planner.site.state import SiteState
@@ -30,8 +30,9 @@ class Sites:
     def __init__(self, catalogue: Catalogue, *, each_day: bool) -> None:
         self.catalogue = catalogue
         self.now: datetime | None = None
-        self.queue = SiteQueue()
         self._each_day = each_day
+        self._backlog_records = 1 if each_day else BACKLOG_RECORDS
+        self.queue = SiteQueue(self._backlog_records)
         self._planned: dict[str, PlannedSite] = {}
         self._written: dict[str, None] = {}
         """Sites with entries to write, in the order in which the chunk touched them."""
@@ -53,7 +54,7 @@ class Sites:
         self._planned = {
             site: PlannedSite(state, self.catalogue) for site, state in sorted(restore_sites(entries.scan(b"")).items())
         }
-        self.queue = SiteQueue.restored(entries, self._planned)
+        self.queue = SiteQueue.restored(entries, self._planned, self._backlog_records)
         self._written = {}
         self._held = {}
         if self.now is None or not whole:

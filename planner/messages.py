@@ -254,12 +254,12 @@ class AlertState(StrEnum):
 SessionNeed = Literal["only", "alternative", "optional"]
 
 
+# no Model: a chain in a shortage holds a million of them, and an object with slots takes a fifth of the memory
 @dataclass(frozen=True, slots=True)
 class SessionAtRisk:
     """A booked session that the stock at hand and on order does not reach, once it has gone to those that need it more.
 
-    Those that need it most are listed first, then by start. Not a model of its own: a chain in a shortage holds a
-    million of them, and an object with slots takes a fifth of the memory.
+    Those that need it most are listed first, then by start.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = Model.model_config

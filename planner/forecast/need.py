@@ -69,7 +69,7 @@ class SiteNeed:
         self._need: Need | None = None
         self._axis: tuple[str, ...] = ()
         self._axis_from: tuple[bytes, frozenset[str]] | None = None
-        self._keep: dict[str, array[float]] = {}  # a tenth of a list's memory, and as quick to read
+        self._keep: dict[str, array[float]] = {}  # a third of a list's memory, and as quick to read
         self._coming = Coming(state, catalogue, self._rows)
         self._counted: dict[str, tuple[Floats, Floats]] = {}
         self._layout: Layout | None = None

@@ -93,6 +93,16 @@ class View:
         return BookedDays(self.state, self.plan.first_day.toordinal(), max(self.plan.out_of_reach, default=0), triage)
 
     @cached_property
+    def ordered_at(self) -> dict[str, datetime]:
+        """Item → when it was last ordered, by an order that was not cancelled."""
+        latest: dict[str, datetime] = {}
+        for order in self.state.orders.values():
+            if order.status != "cancelled":
+                for item in order.lines:
+                    latest[item] = max(order.placed_at, latest.get(item, order.placed_at))
+        return latest
+
+    @cached_property
     def session_risks(self) -> Floats:
         """Risk that sessions find no stock by item and day, and that no order placed now has come by then.
 
@@ -149,11 +159,8 @@ def _is_answered(view: View, row: int, standing: Alert, shortage: Shortage) -> b
     before, item = standing.reasons.get("supply"), view.item(row)
     if isinstance(before, float) and shortage.supply >= before + item.order_multiple:
         return True
-    orders = view.state.orders.values()
-    return any(
-        order.placed_at >= standing.updated_at and order.status != "cancelled" and item.id in order.lines
-        for order in orders
-    )
+    placed_at = view.ordered_at.get(item.id)
+    return placed_at is not None and placed_at >= standing.updated_at
 
 
 def find_reorder(view: View, row: int, standing: Alert | None) -> Finding | None:

@@ -20,6 +20,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -35,10 +36,11 @@ from tests.worker import PATIENCE_S, Worker
 PREFIX: Final = "stall."
 BURST: Final = 2_000
 SAMPLE_S: Final = 0.5
+LOOK_S: Final = 0.1
 GROWTH_BYTES_MOST: Final = 64_000_000
 """A chunk of each partition, with what came of it, and what aiokafka holds of it; a backlog is many times that."""
-AT_WORK_RECORDS: Final = 2_000
-"""Applied by a worker before it is stalled (again)."""
+AT_WORK_SHARE: Final = 0.1
+"""Of what waits, applied by a worker before it is stalled (again)."""
 
 
 @dataclass
@@ -68,7 +70,14 @@ class Result:
 
 
 async def run(
-    cluster: KafkaCluster, directory: Path, *, seed: int, events: int, stalls: int, stall_s: float, retry_limit_s: float
+    cluster: KafkaCluster,
+    directory: Path,
+    bookings: Sequence[bytes],
+    *,
+    seed: int,
+    stalls: int,
+    stall_s: float,
+    retry_limit_s: float,
 ) -> Result:
     """A backlog on a cluster of one node, stalls, and the comparison at the end."""
     result = Result()
@@ -78,7 +87,7 @@ async def run(
             # the first start makes the topics
             await asyncio.to_thread(worker.start)
             await asyncio.to_thread(worker.end)
-            messages = list(kafka_load.load(kafka_load.city(events), seed))
+            messages = list(kafka_load.load(bookings, seed))
             for at in range(0, len(messages), BURST):
                 await client.publish(messages[at : at + BURST])
             result.published = len(messages)
@@ -88,8 +97,8 @@ async def run(
                 waiting = await _at_work(client, tables, worker)
                 result.stalls.append(stall := Stall(waiting, _rss_bytes(worker)))
                 await _stall(cluster, worker, stall, stall_s)
-                if stall.ended:
-                    _must_say(worker, result)
+                if retry_limit_s < stall_s:
+                    await asyncio.to_thread(_must_give_up, worker, stall, result)
                     await asyncio.to_thread(worker.start)
                 _show(stall, stall_s)
             await _to_the_end(client, tables, worker)
@@ -115,10 +124,10 @@ async def _at_work(client: LogClient, tables: Tables, worker: Worker) -> int:
     """Wait until the worker has applied some more; how many records wait then."""
     before = sum((await tables.waiting(client)).values())
     give_up_s = time.monotonic() + PATIENCE_S
-    while (waiting := sum((await tables.waiting(client)).values())) > max(before - AT_WORK_RECORDS, 0):
+    while (waiting := sum((await tables.waiting(client)).values())) > before * (1 - AT_WORK_SHARE):
         if not worker.running or time.monotonic() > give_up_s:
             raise AssertionError(f"the worker does not go on: {worker.said()[-3000:]}")
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(LOOK_S)
     return waiting
 
 
@@ -127,26 +136,28 @@ async def _stall(cluster: KafkaCluster, worker: Worker, stall: Stall, stall_s: f
     try:
         until_s = time.monotonic() + stall_s
         while time.monotonic() < until_s:
-            if not worker.running:
-                stall.ended = True
-                break
             stall.most_bytes = max(stall.most_bytes, _rss_bytes(worker))
             await asyncio.sleep(SAMPLE_S)
     finally:
         cluster.resume(0)
 
 
-def _must_say(worker: Worker, result: Result) -> None:
+def _must_give_up(worker: Worker, stall: Stall, result: Result) -> None:
+    """Its patience was at an end in the stall; the end itself may take longer."""
     process = worker.process
-    if process is None or process.wait(PATIENCE_S) == 0 or "the log has not" not in worker.said():
-        result.wrong.append(f"a worker that gave up did not say so: {worker.said()[-500:]}")
+    stall.ended = process is not None and process.wait(PATIENCE_S) != 0
+    if not stall.ended or "the log has not" not in worker.said():
+        result.wrong.append(f"a worker whose patience was at an end did not say so: {worker.said()[-500:]}")
 
 
 async def _to_the_end(client: LogClient, tables: Tables, worker: Worker) -> None:
-    while await tables.waiting(client):
-        if not worker.running:
-            raise AssertionError(f"the worker ended by itself: {worker.said()[-3000:]}")
-        await asyncio.sleep(0.1)
+    last, moved_s = {"": 0}, time.monotonic()
+    while waiting := await tables.waiting(client):
+        if waiting != last:
+            last, moved_s = waiting, time.monotonic()
+        if not worker.running or time.monotonic() - moved_s > PATIENCE_S:
+            raise AssertionError(f"still to apply: {waiting}; the worker said: {worker.said()[-3000:]}")
+        await asyncio.sleep(LOOK_S)
 
 
 def _rss_bytes(worker: Worker) -> int:
@@ -182,7 +193,7 @@ def main() -> int:
     print(f"seed {seed}, directory {directory}", flush=True)
     with KafkaCluster(nodes=1) as cluster:
         result = asyncio.run(
-            run(cluster, directory, seed=seed, events=args.events, stalls=args.stalls, stall_s=args.stall_s,
+            run(cluster, directory, kafka_load.city(args.events), seed=seed, stalls=args.stalls, stall_s=args.stall_s,
                 retry_limit_s=args.retry_limit_s)
         )  # fmt: skip
     if not result.wrong:

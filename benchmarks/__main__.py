@@ -24,6 +24,7 @@ from benchmarks import (
     restart,
     scaling,
     scaling_axes,
+    single,
     start,
 )
 from benchmarks.peers import driver as peers
@@ -72,6 +73,10 @@ def _benchmarks(given: argparse.Namespace) -> dict[str, tuple[str, Callable[[], 
         "learning": (
             "throughput of both steps with learning and without; the learned state's size",
             lambda: learning.main(city=file, limit=15_000 if quick else learning.EVENTS),
+        ),
+        "single": (
+            "one event at a time at a site like the City, and the quantiles of a forecast",
+            lambda: single.main(city=file, warm=3_000 if quick else single.WARM_EVENTS),
         ),
         "forecast": ("cost of need, projection and forecast messages", forecast_cost.main),
         "books": (

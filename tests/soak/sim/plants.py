@@ -17,7 +17,7 @@ from planner.plan_step import PlanStep
 from planner.site import bookings, stock
 from planner.step import Effects
 from streams import engine
-from tests.soak.sim.world import Worker
+from tests.soak.sim.worker import Worker
 
 Plant = Callable[[], AbstractContextManager[Any]]
 

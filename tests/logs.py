@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.kafka_broker import KafkaCluster, KafkaNotRunnableError
+from tests.kafka_broker import KafkaCluster
+from tests.kafka_software import KafkaNotRunnableError
 
 _not_runnable = pytest.StashKey[str]()
 

@@ -16,7 +16,8 @@ from benchmarks.peers.run import PeerFailed, Run, chain_sites, run_peer
 from benchmarks.table import show
 from benchmarks.worker import off_the_workers_core, worker_core
 from planner.step import Message
-from tests.kafka_broker import KafkaCluster, KafkaNotRunnableError
+from tests.kafka_broker import KafkaCluster
+from tests.kafka_software import KafkaNotRunnableError
 
 JOBS = ("whole", "small")
 INPUTS = ("city", "chain")

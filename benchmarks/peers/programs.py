@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.peers.job import PARTITIONS, Task
-from tests.kafka_broker import KAFKA_VERSION, KafkaNotRunnableError, artifacts, java
+from tests.kafka_software import KAFKA_VERSION, KafkaNotRunnableError, artifacts, java
 
 HERE = Path(__file__).parent
 

@@ -11,7 +11,8 @@ import pytest
 from benchmarks.peers import inputs
 from benchmarks.peers.programs import PEERS, Peer
 from benchmarks.peers.run import run_peer
-from tests.kafka_broker import KafkaCluster, KafkaNotRunnableError
+from tests.kafka_broker import KafkaCluster
+from tests.kafka_software import KafkaNotRunnableError
 
 EVENTS = 500
 SMALL = [peer for peer in PEERS.values() if "small" in peer.jobs]

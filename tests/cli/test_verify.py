@@ -62,7 +62,7 @@ def stream_of(worker: Worker, first: int) -> Iterator[None]:
         async with worker.client() as client:
             while not ended.is_set():
                 await client.publish([message(event) for event in itertools.islice(events, 3)])
-                await asyncio.sleep(0.5)
+                await asyncio.to_thread(ended.wait, 0.5)
 
     thread = threading.Thread(target=lambda: asyncio.run(publish()))
     thread.start()

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import kafka_broker
-from tests.kafka_broker import KafkaCluster, KafkaNotRunnableError
+from tests import kafka_broker, kafka_software
+from tests.kafka_broker import KafkaCluster
+from tests.kafka_software import KafkaNotRunnableError
 
 
 @pytest.mark.kafka
@@ -70,7 +71,7 @@ def test_a_machine_without_maven_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(KafkaNotRunnableError, match=r"Maven \(mvn\) is missing"):
-        kafka_broker.jars()
+        kafka_software.jars()
 
 
 @pytest.mark.parametrize(("required", "status", "line"), [("0", 0, "1 skipped"), ("1", 1, "1 error")])

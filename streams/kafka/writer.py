@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from streams.delivery.outlet import Fenced
 from streams.kafka.connection import abandon
@@ -45,11 +45,18 @@ class PartitionWriter:
         self._usable = False
 
     async def start(self) -> None:
-        """Fence the one before and abort what it had under way."""
+        """Fence the one before and abort what it had under way.
+
+        Raises:
+            KafkaError: it cannot become the writer now; among others, that the broker knows of no broker yet, not even
+                of itself: so it is for a moment after it stood still for minutes. aiokafka asserts that it is never so.
+        """
         try:
             await self.producer.start()
-        except BaseException:
+        except BaseException as error:
             await abandon(self.producer)
+            if isinstance(error, AssertionError) and not self.producer.client.cluster.brokers():
+                raise KafkaConnectionError("the broker that was asked knows of no broker") from error
             raise
         self._usable = True
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from planner.step import Message, Record
 from streams.delivery.outlet import Fenced, Page
@@ -250,3 +250,23 @@ async def test_a_broker_that_dies_in_the_middle_of_a_transaction_leaves_all_of_i
             await outlet.deliver(rig.page(b"in the middle"))
         await outlet.deliver(rig.page(b"after"))
         assert await rig.keys("out", 3) == await rig.keys("log", 3) == [b"before", b"in the middle", b"after"]
+
+
+# --- a broker that comes back ---
+
+
+async def test_a_broker_that_knows_of_no_broker_is_one_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After minutes of standing still it is fenced for a moment, and names no broker, not even itself."""
+    writer = PartitionWriter("alone", {"bootstrap_servers": "localhost:9"})
+
+    async def named_none() -> None:
+        assert not writer.producer.client.cluster.brokers()
+
+    monkeypatch.setattr(writer.producer.client, "bootstrap", named_none)
+
+    with pytest.raises(KafkaConnectionError, match="knows of no broker") as refused:
+        await writer.start()
+
+    assert isinstance(refused.value.__cause__, AssertionError), "aiokafka's own, without which this is not needed"
+    with pytest.raises(Fenced):
+        await writer.transact({}, ours)

@@ -17,7 +17,8 @@ import orjson
 
 from planner.catalogue.index import Catalogue
 from planner.forecast.outlook import Floats
-from planner.learning.curve import BANDS, HALF_LIVES_DAYS, Curve, DayOfBook, Paths
+from planner.learning import ladder
+from planner.learning.curve import BANDS, Curve, DayOfBook, Paths
 from planner.learning.mix import CORRECTIONS, LEVELS, Mix, Path, corrections
 from planner.learning.packed import pack, unpack
 from planner.learning.prior import Prior, prior_of
@@ -32,10 +33,9 @@ _MIX_DECAY: Final = 0.5 ** (1 / MIX_HALF_LIFE_DAYS)
 _FORGOTTEN: Final = 1e-4
 _NO_VOLUME: Final = 1e-9
 CORRECTED_FROM_DAYS: Final = 14
-"""Days to learn from before the book is called strong or weak, or a level is known."""
+"""Days to learn from before a level is known."""
 _DAYS: Final = np.arange(HORIZON_DAYS)
-_TO_GO_IN_THE_MORNING: Final = np.minimum(_DAYS + 1, HORIZON_DAYS - 1)
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 
 Bools = npt.NDArray[np.bool_]
 
@@ -120,13 +120,29 @@ class Book:
         paths = curve.paths(prior, date.fromordinal(today).weekday(), is_open, season)
         if today != self.today or self.days < CORRECTED_FROM_DAYS:
             return paths, np.ones((CORRECTIONS, BANDS, HORIZON_DAYS)), season
-        # at the end of a day, what is h days ahead of the morning after is h + 1 days to go
-        usual = curve.mean_on_book(self.days)[HALF_LIVES_DAYS.index(180.0), _TO_GO_IN_THE_MORNING]
         levels: dict[float, Floats] = {}
+        by_ladder: Floats | None = None
         if len(self.history) >= CORRECTED_FROM_DAYS:
             weekday = (today + _DAYS) % 7
             levels = {days: np.where(is_open, self._level(catalogue, site, days)[weekday], 0.0) for days in LEVELS}
-        return paths, corrections(paths, self.on_book, usual, levels), season
+            by_ladder = self._by_ladder(catalogue, site, curve, prior, is_open)
+        return paths, corrections(paths, self.on_book, levels, by_ladder), season
+
+    def _by_ladder(self, catalogue: Catalogue, site: str, curve: Curve, prior: Prior, is_open: Bools) -> Floats:
+        past = np.array(self.history[-ladder.PAST_DAYS :])
+        days = np.arange(self.history_ends - past.size, self.history_ends)
+        closed = [day.toordinal() for day in catalogue.sites[site].closed_on]
+        return ladder.to_come(
+            ladder.climb(curve, prior, self.days),
+            curve,
+            prior,
+            weekday=date.fromordinal(self.today).weekday(),
+            on_book=self.on_book,
+            open_days=is_open,
+            past=past,
+            past_ends=self.today - self.history_ends + 1,
+            past_open=~np.isin(days, closed),
+        )
 
     def _level(self, catalogue: Catalogue, site: str, half_life_days: float) -> Floats:
         """Mean sessions of a weekday (ordinal mod 7), older ones decayed, closed days of the site left out."""

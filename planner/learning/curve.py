@@ -153,7 +153,7 @@ class Curve:
     def learn(self, day: DayOfBook, prior: Prior, season: Floats) -> None:
         """A day of the book is over; ``season``: its index by days to go."""
         weekday = (day.booked_on_weekday + _TO_GO) % 7
-        by_session, by_booking = self._factors(prior)
+        by_session, by_booking = self.weekdays(prior)
         session_factor = by_session[GROUP_OF, weekday]
         booking_factor = np.where(_TO_GO > 0, by_booking[GROUP_OF, day.booked_on_weekday], 1.0)
         rate = self.new[_COMMON] / self.exposed[_COMMON]
@@ -199,10 +199,15 @@ class Curve:
         result: Floats = (self.missed + PRIOR_DUE * prior.missed) / (self.due + PRIOR_DUE)
         return result
 
-    def mean_on_book(self, days: int) -> Floats:
-        """Mean number of live bookings by days to go, at the end of ``days`` days; shape (half-lives, H)."""
-        number = (1 - _DECAY ** max(days, 1)) / (1 - _DECAY)
-        result: Floats = (self.at_risk - self.lost) / number[:, None]
+    @staticmethod
+    def weight_of(days: int) -> Floats:
+        """What ``days`` days weigh together in a sum; shape (half-lives,)."""
+        weight: Floats = (1 - _DECAY ** max(days, 1)) / (1 - _DECAY)
+        return weight
+
+    def told(self, prior: Prior, days: int) -> Floats:
+        """New bookings of ``days`` days, without what the prior counts for; shape (half-lives, H)."""
+        result: Floats = np.maximum(self.new - PRIOR_DAYS * _DECAY[:, None] ** days * prior.new, 0.0)
         return result
 
     def paths(self, prior: Prior, weekday: int, open_days: npt.NDArray[np.bool_], season: Floats) -> Paths:
@@ -211,7 +216,7 @@ class Curve:
         keep = np.cumprod(1 - hazard, axis=1) * (1 - missed)[:, None]
         of_season = season**_SEASONAL
         kept_new = self.new[HALF_LIFE_OF] / self.exposed * keep[HALF_LIFE_OF] / season**_CHANGE
-        by_session, by_booking = self._factors(prior)
+        by_session, by_booking = self.weekdays(prior)
         # rows: the day h ahead; columns: days to go i ≤ h at which it is booked, on a day h − i ahead
         ahead, to_go = _TO_GO[:, None], _TO_GO[None, :]
         factor = by_session[GROUP_OF[None, :], (weekday + ahead) % 7]
@@ -222,7 +227,7 @@ class Curve:
         later = np.stack([np.where(band == BAND_OF, kept_new, 0.0) @ factor.T for band in range(BANDS)], axis=1)
         return Paths(keep, later * of_season[:, None], kept_new * now * of_season, hazard, missed)
 
-    def _factors(self, prior: Prior) -> tuple[Floats, Floats]:
+    def weekdays(self, prior: Prior) -> tuple[Floats, Floats]:
         """Weekday factors of the session's day and of the booking's; shape (groups, 7) each."""
         by_session = (self.session_day[0] + PRIOR_WEEKDAY * prior.week) / (self.session_day[1] + PRIOR_WEEKDAY)
         by_booking = (self.booking_day[0] + PRIOR_WEEKDAY) / (self.booking_day[1] + PRIOR_WEEKDAY)

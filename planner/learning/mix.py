@@ -1,15 +1,15 @@
 """Which expert to believe, and how wide to be: learned from the forecasts' own past errors.
 
-The experts are the curve's rates; one that scales what is to come by how strong the book of the days around is against
-what is usual at so many days to go (the multiplicative pickup of revenue management); and two that expect as many
-sessions as lately on that weekday, so that of what is not booked yet the rest is to come (whoever books earlier than
-before is not counted twice). No single one is best on every book. Each is scored on the totals over ``LEADS_DAYS``, its
-squared error taken relative to the variance that as many independent bookings and losses would have. Its weight is the
-inverse of the mean of that (decayed) to the power ``SHARPNESS``. Combinations of forecasts by inverse past loss: Bates
-& Granger 1969 (Operational Research Quarterly 20); a power: Aiolfi & Timmermann 2006 (J. Econometrics 135). An expert
-that has nothing of its own to say yet (no season known, no level) has no weight: slow opinion would count double. Those
-of one half-life err alike, so each of k of them weighs 1/√k: by how many variants of a memory there are it shall win
-little.
+The experts are the curve's rates; the chain ladder (``planner.learning.ladder``), by which a strong book brings more;
+and two that expect as many sessions as lately on that weekday, so that of what is not booked yet the rest is to come
+(whoever books earlier than before is not counted twice). No single one is best on every book. Each is scored on the
+totals over ``LEADS_DAYS``, its squared error taken relative to the variance that as many independent bookings and
+losses would have. Its weight is the inverse of the mean of that (decayed) to the power ``SHARPNESS``. Combinations of
+forecasts by inverse past loss: Bates & Granger 1969 (Operational Research Quarterly 20); a power: Aiolfi & Timmermann
+2006 (J. Econometrics 135). An expert that has nothing of its own to say yet (no season known, no level) has no weight:
+slow opinion would count double. Those of one half-life err alike, so each of k of them weighs 1/√k: by how many
+variants of a memory there are it shall win little. Where the ladder is wrong, it is wrong about the level of all days:
+in a total of few days chance hides that, so its error against the others' is never taken to be less than at a week.
 
 The spread of a total over a lead is φ × (expected new + expected lost), a quasi-Poisson variance, with φ of each lead
 from the mix's own standardised errors, decayed, each error held to ``LARGEST_ERROR`` standard deviations so that one
@@ -28,13 +28,14 @@ import numpy as np
 import numpy.typing as npt
 
 from planner.forecast.outlook import Floats
+from planner.learning import ladder
 from planner.learning.curve import BAND_OF, BANDS, HALF_LIFE_OF, RATES, Paths, Rate, Season
 from planner.learning.packed import pack, rounded, unpack
 from planner.messages import HORIZON_DAYS
 
 LEADS_DAYS: Final = (1, 3, 7, 14, 28, 56)
 LOSS_HALF_LIFE_DAYS: Final = 90.0
-SHARPNESS: Final = 5.0
+SHARPNESS: Final = 8.0
 COMMON_PRIOR_ORIGINS: Final = 1.0
 """Origins, for each day of lead, that the usual error counts for in every expert's."""
 _LEAST_ERROR: Final = 1e-6
@@ -53,26 +54,26 @@ class Expert(NamedTuple):
     correction: int = 0
 
 
-STRENGTH: Final = 1
-LEVELS: Final = {56.0: 2, 180.0: 3}
+LEVELS: Final = {56.0: 1, 180.0: 2}
 """Half-life in days of the level of a weekday → correction."""
+LADDER: Final = 3
 CORRECTIONS: Final = 4
 EXPERTS: Final = (
     *(Expert(number) for number in range(len(RATES))),
-    Expert(RATES.index(Rate(180.0)), STRENGTH),
     *(Expert(RATES.index(Rate(days)), number) for days, number in LEVELS.items()),
+    Expert(RATES.index(Rate(ladder.HALF_LIFE_DAYS)), LADDER),
 )
-STRENGTH_PRIOR_SESSIONS: Final = 20.0
-STRENGTH_HALF_WIDTH_DAYS: Final = 3
 LEVEL_FROM_DAYS: Final = 7
 """Days ahead from which on a level may correct: nearer ones are better told by what is booked."""
 LEAST_TO_COME: Final = 0.02
 """Of what a rate expects, where the level is booked already; and one in so many at most."""
 _RATE: Final = np.array([expert.rate for expert in EXPERTS])
 _HALF_LIFE: Final = HALF_LIFE_OF[_RATE]
-_SAME_HALF_LIFE: Final = (_HALF_LIFE[:, None] == _HALF_LIFE[None, :]).astype(np.float64)
-_SEASONAL: Final = np.array([RATES[expert.rate].season != Season.NONE for expert in EXPERTS])
 _CORRECTION: Final = np.array([expert.correction for expert in EXPERTS])
+_BY_LADDER: Final = _CORRECTION == LADDER
+_FAMILY: Final = np.where(_BY_LADDER, -1, _HALF_LIFE)
+_SAME_FAMILY: Final = (_FAMILY[:, None] == _FAMILY[None, :]).astype(np.float64)
+_SEASONAL: Final = np.array([RATES[expert.rate].season != Season.NONE for expert in EXPERTS])
 _AHEAD: Final = np.arange(HORIZON_DAYS)
 _LEADS: Final = np.array(LEADS_DAYS)
 _LOG_LEADS: Final = np.log(_LEADS)
@@ -82,17 +83,15 @@ _SPREAD_DECAY: Final = 0.5 ** (1 / SPREAD_HALF_LIFE_DAYS)
 _WIDTH: Final = len(EXPERTS) + 4
 
 
-def corrections(paths: Paths, on_book: Floats, usual: Floats, levels: Mapping[float, Floats]) -> Floats:
+def corrections(paths: Paths, on_book: Floats, levels: Mapping[float, Floats], by_ladder: Floats | None) -> Floats:
     """Factors on what the rates expect to be booked, by correction; shape (corrections, bands, H).
 
     Args:
         on_book: live bookings by day ahead; shape (H,).
-        usual: mean of them at so many days to go, with the half-life of the rate to be corrected; shape (H,).
         levels: half-life → sessions that take place on such a day; shape (H,). Empty: not known yet.
+        by_ladder: what it expects still to be booked; shape (bands, H). None: not known yet.
     """
     factors = np.ones((CORRECTIONS, BANDS, HORIZON_DAYS))
-    # a strong book says nothing of those who book in the last days
-    factors[STRENGTH, 1:] = _strength(on_book, usual)
     for half_life_days, level in levels.items():
         rate = RATES.index(Rate(half_life_days))
         expected = paths.later[rate].sum(axis=0) + paths.today[rate]
@@ -100,21 +99,13 @@ def corrections(paths: Paths, on_book: Floats, usual: Floats, levels: Mapping[fl
         ratio = np.divide(rest, expected, out=np.ones_like(rest), where=expected > _LEAST_ERROR)
         far = _AHEAD >= LEVEL_FROM_DAYS
         factors[LEVELS[half_life_days]][:, far] = np.clip(ratio, LEAST_TO_COME, 1 / LEAST_TO_COME)[far]
+    if by_ladder is not None:
+        rate = RATES.index(Rate(ladder.HALF_LIFE_DAYS))
+        expected = paths.later[rate].copy()
+        expected[BAND_OF, _AHEAD] += paths.today[rate]
+        ratio = np.divide(by_ladder, expected, out=np.ones_like(expected), where=expected > _LEAST_ERROR)
+        factors[LADDER] = np.clip(ratio, LEAST_TO_COME, 1 / LEAST_TO_COME)
     return factors
-
-
-def _strength(on_book: Floats, usual: Floats) -> Floats:
-    """How strong the book is around each day ahead: (prior + bookings) ÷ (prior + usual bookings), over a week."""
-    middle = np.clip(_AHEAD, STRENGTH_HALF_WIDTH_DAYS, HORIZON_DAYS - 1 - STRENGTH_HALF_WIDTH_DAYS)
-    low, high = middle - STRENGTH_HALF_WIDTH_DAYS, middle + STRENGTH_HALF_WIDTH_DAYS + 1
-
-    def week(values: Floats) -> Floats:
-        sums = np.concatenate(([0.0], np.cumsum(values)))
-        total: Floats = sums[high] - sums[low]
-        return total
-
-    ratio: Floats = (STRENGTH_PRIOR_SESSIONS + week(on_book)) / (STRENGTH_PRIOR_SESSIONS + week(usual))
-    return ratio
 
 
 class Path(NamedTuple):
@@ -165,8 +156,11 @@ class Mix:
         number = self.scored[:, None]
         usual = np.median(self.loss, axis=1, keepdims=True) / np.maximum(number, _LEAST_ERROR)
         mean = (self.loss + prior * usual) / (number + prior)
-        weights = np.where(able, np.maximum(mean, _LEAST_ERROR) ** -SHARPNESS, 0.0)
-        weights /= np.sqrt(np.maximum(_SAME_HALF_LIFE @ able.astype(np.float64), 1.0))
+        relative = np.maximum(mean, _LEAST_ERROR) / np.maximum(usual, _LEAST_ERROR)
+        week = LEADS_DAYS.index(7)
+        relative[:week, _BY_LADDER] = np.maximum(relative[:week, _BY_LADDER], relative[week, _BY_LADDER])
+        weights = np.where(able, relative**-SHARPNESS, 0.0)
+        weights /= np.sqrt(np.maximum(_SAME_FAMILY @ able.astype(np.float64), 1.0))
         weights /= weights.sum(axis=1, keepdims=True)
         return np.stack([np.interp(_LOG_DAYS, _LOG_LEADS, column) for column in weights.T], axis=1)
 

@@ -42,6 +42,10 @@ the fill that it reaches."""
 QUICK = Plan(train=4, planner_train=2, test=4, years=0.5)
 MANY_ITEMS = Plan(train=4, planner_train=1, test=4)
 """Scenarios of whole catalogues: a clinic-year of the real steps takes most of a minute."""
+RARE_TEST = 20
+"""Test years of a scenario in which what is rare decides: over eight years the ratio of what two policies let expire is
+uncertain by a third."""
+RARE = ("short-life",)
 SHORTAGES = ("allocation", "shift-frozen", "allocation-unannounced")
 """Those in which fill is what counts: parameters are those of the steady clinic."""
 
@@ -64,6 +68,8 @@ def main(*, quick: bool = False, only: Sequence[str] = (), processes: int | None
             if scenario.clinic is None:
                 plan = replace(plan, train=MANY_ITEMS.train, planner_train=MANY_ITEMS.planner_train,
                                test=QUICK.test if quick else MANY_ITEMS.test)  # fmt: skip
+            elif name in RARE and not quick:
+                plan = replace(plan, test=RARE_TEST)
             known = tuned.get(scenario.tuned_on or "")
             _, parameters, comparison = run_scenario(
                 name, bundle, plan, spread=spread, tell=lambda text: None, tuned=known

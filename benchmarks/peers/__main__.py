@@ -22,13 +22,14 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--city", type=Path, default=load.CITY_FILE, metavar="FILE")
     parser.add_argument("--broker", metavar="HOST:PORT", help="one that runs; else one is started")
+    parser.add_argument("--warm", action="store_true", help="publish the events when the programs have started")
     given = parser.parse_args()
     if unknown := set(given.peers) - set(PEERS):
         parser.error(f"no peer {', '.join(sorted(unknown))}; expected of {', '.join(PEERS)}")
     # so that peers and temporary directories go with us
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     compare(given.job, given.input, given.peers or list(PEERS), city=given.city, count=given.events,
-            repeats=given.repeats, broker=given.broker)  # fmt: skip
+            repeats=given.repeats, broker=given.broker, warm=given.warm)  # fmt: skip
     return 0
 
 

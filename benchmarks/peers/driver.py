@@ -44,13 +44,14 @@ def _broker(given: str | None) -> Iterator[str]:
 
 def compare(
     job: str, which: str, names: Sequence[str], *, city: Path = load.CITY_FILE, count: int | None = None,
-    repeats: int = 3, broker: str | None = None,
+    repeats: int = 3, broker: str | None = None, warm: bool = False,
 ) -> list[list[Run]]:  # fmt: skip
     """Run the peers by turns and print their table.
 
     Args:
         which: the input, one of ``INPUTS``.
         count: only so many of the first events.
+        warm: the programs have started before the events are published.
         broker: ``host:port`` of one that runs; None: one of our own, beside the peers' core.
     """
     chosen = []
@@ -70,7 +71,7 @@ def compare(
                 try:
                     run = asyncio.run(
                         run_peer(peer, job, part, broker=bootstrap, core=worker_core(), wanted=wanted,
-                                 sites=chain_sites(which), look=turn == 0)
+                                 sites=chain_sites(which), look=turn == 0, warm=warm)
                     )  # fmt: skip
                 except PeerFailed as failure:
                     failures[peer.name] = str(failure)

@@ -32,6 +32,9 @@ POLL_S = 0.1
 QUIET_S = 1.2
 """No output for so long, and the last commit (every second) is in: the end."""
 START_S_MAX = 90.0
+IDLE_S = 3.0
+"""Programs that took next to no processor time for so long have started and wait for input."""
+IDLE_SHARE = 0.08
 STALL_S_MAX = 45.0
 OUTPUTS = {
     "small": ("requirements", OUTPUT, "dead-letters"),
@@ -54,12 +57,15 @@ class Run:
     start_cpu_s: float = 0.0
     rss_mb: float = 0.0
     messages: dict[str, int] = field(default_factory=dict)
+    shares: list[float] = field(default_factory=list)
+    """Of the processor time, by program."""
     outputs: Any = None
 
     def __str__(self) -> str:
         return (
             f"{self.peer}: {self.per_s:,.0f} per s, {self.per_cpu_s:,.0f} per CPU s, {self.events:,.0f} events, "
             f"{self.cpu_s:.2f} CPU s in {self.wall_s:.2f} s, start {self.start_cpu_s:.1f} CPU s"
+            + (f", shares {', '.join(f'{share:.2f}' for share in self.shares)}" if len(self.shares) > 1 else "")
         )
 
     @property
@@ -120,11 +126,13 @@ class Program:
 
 async def run_peer(
     peer: Peer, job: str, events: list[Message], *, broker: str, core: int, sites: int, wanted: Expected | None = None,
-    look: bool = True,
+    look: bool = True, warm: bool = False,
 ) -> Run:  # fmt: skip
     """Run it over a full backlog.
 
     Args:
+        core: of the first program; further ones go on the same.
+        warm: the events are published when all programs have started and wait for them.
         wanted: what the small job must give.
         look: read all outputs afterwards.
 
@@ -140,7 +148,7 @@ async def run_peer(
             settings = Settings(broker_url=url, topic_prefix=prefix, partitions=PARTITIONS)
             await client.ensure_topics([*topic_specs(settings), TopicSpec(OUTPUT, PARTITIONS, compacted=True)])
             catalogue = load.catalogue_messages(told.bundle, PARTITIONS) if job == "whole" else []
-            await load.publish(client, catalogue, events)
+            await load.publish(client, catalogue, [] if warm else events)
             with contextlib.ExitStack() as stack:
                 programs = []
                 for number in range(peer.workers):
@@ -148,6 +156,9 @@ async def run_peer(
                     own.directory.mkdir()
                     command = await asyncio.to_thread(peer.command, own)
                     programs.append(stack.enter_context(Program(command, own.directory, core)))
+                if warm:
+                    await _idle(programs)
+                    await load.publish(client, [], events)
                 run = await _watch(client, programs, OUTPUTS[job], wanted)
                 run.peer, run.events = peer.name, run.events * len(events)
                 if look:
@@ -157,12 +168,26 @@ async def run_peer(
     return run
 
 
+async def _idle(programs: list[Program]) -> None:
+    """Wait until all have started."""
+    deadline_s = time.monotonic() + START_S_MAX
+    before_s = _cpu_s(programs)
+    while time.monotonic() < deadline_s:
+        await asyncio.sleep(IDLE_S)
+        now_s = _cpu_s(programs)
+        if before_s > 1.0 and now_s - before_s < IDLE_SHARE * IDLE_S * len(programs):
+            return
+        before_s = now_s
+    raise PeerFailed(f"it did not come to rest within {START_S_MAX:g} s: {programs[0].said()}")
+
+
 async def _watch(client: LogClient, programs: list[Program], outputs: Sequence[str], wanted: Expected | None) -> Run:
     """The run, its events as a share."""
     watched = [*outputs, *(changelog(agent) for agent in ("expand", "plan"))]
     run = Run()
     began = time.monotonic()
     first: tuple[float, float, int] | None = None
+    began_cpu_s: list[float] = []
     changed_s, ends = began, dict.fromkeys(watched, 0)
     while True:
         await asyncio.sleep(POLL_S)
@@ -173,6 +198,7 @@ async def _watch(client: LogClient, programs: list[Program], outputs: Sequence[s
             if first is None and found["requirements"]:
                 first = now_s, cpu_s, found["requirements"]
                 run.start_cpu_s = cpu_s
+                began_cpu_s = [program.cpu_s() for program in programs]
         elif first is None and now_s - began > START_S_MAX:
             raise PeerFailed(f"no output within {START_S_MAX:g} s: {programs[0].said()}")
         elif first is not None and now_s - changed_s > QUIET_S and _done(found, wanted, now_s - changed_s):
@@ -180,6 +206,8 @@ async def _watch(client: LogClient, programs: list[Program], outputs: Sequence[s
     run.events = 1 - first[2] / ends["requirements"]
     run.wall_s = changed_s - first[0]
     run.cpu_s = cpu_s - first[1]
+    own_s = [program.cpu_s() - began_s for program, began_s in zip(programs, began_cpu_s, strict=True)]
+    run.shares = [one_s / sum(own_s) for one_s in own_s]
     run.rss_mb = max(program.rss_mb() for program in programs)
     run.messages = ends
     return run

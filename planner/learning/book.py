@@ -32,7 +32,7 @@ MIX_PRIOR_SESSIONS: Final = 20.0
 _MIX_DECAY: Final = 0.5 ** (1 / MIX_HALF_LIFE_DAYS)
 _FORGOTTEN: Final = 1e-4
 _NO_VOLUME: Final = 1e-9
-CORRECTED_FROM_DAYS: Final = 14
+CORRECTED_FROM_DAYS: Final = 7
 """Days to learn from before a level is known."""
 _DAYS: Final = np.arange(HORIZON_DAYS)
 _FORMAT: Final = 3

@@ -26,6 +26,7 @@ from benchmarks import (
     scaling_axes,
     single,
     start,
+    year,
 )
 from benchmarks.peers import driver as peers
 from benchmarks.table import header
@@ -60,6 +61,10 @@ def _benchmarks(given: argparse.Namespace) -> dict[str, tuple[str, Callable[[], 
         "restart": (
             "a restart with 1,000,000 live bookings: to its first new event, memory, disk",
             lambda: restart.main(bookings=20_000 if quick else restart.BOOKINGS, broker=broker),
+        ),
+        "year": (
+            "a chain's steady days replayed, and so a year of 1,000 sites",
+            lambda: year.main(sites=20 if quick else year.SITES, days=(2, 4) if quick else year.DAYS),
         ),
         "scaling": (
             "cost of an event by the number of live bookings (1,000,000: about half an hour)",

@@ -207,7 +207,7 @@ class Book:
             return
         if not self.opens or day < self.opens:
             return
-        held = completed + untold * (1 - float(self.curve.misses(prior).mean()))
+        held = sum(completed.values()) + untold * (1 - float(self.curve.misses(prior).mean()))
         self.curve.settle(completed, missed)
         if self.history_ends and day != self.history_ends:
             self.history.clear()  # days are missing: there is no run of them any more
@@ -275,7 +275,7 @@ def _day_of_book(running: Running, day: int, on_book: Floats, is_open: Bools) ->
             if 0 <= session_day - day < HORIZON_DAYS:
                 by_days_to_go[session_day - day] = number
     at_risk = on_book[:HORIZON_DAYS] + lost
-    at_risk[0] += running.completed.get(day, 0) + running.missed.get(day, 0)
+    at_risk[0] += sum(sum(counts.get(day, {}).values()) for counts in (running.completed, running.missed))
     return DayOfBook(new, lost, at_risk, is_open, date.fromordinal(day).weekday())
 
 

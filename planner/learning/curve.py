@@ -16,6 +16,7 @@ side by side, and ``planner.learning.mix`` weighs them by how good they have bee
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple
@@ -27,6 +28,7 @@ from planner.forecast.outlook import Floats
 from planner.learning.packed import pack, rounded, unpack
 from planner.learning.prior import Prior
 from planner.messages import HORIZON_DAYS
+from planner.site.segment import LEAD_CLASSES, lead_class
 
 HALF_LIVES_DAYS: Final = (4.0, 14.0, 56.0, 180.0, 365.0)
 
@@ -69,8 +71,11 @@ PRIOR_WEEKDAY: Final = 30.0
 """Bookings that a weekday factor's prior counts for."""
 PRIOR_LOSSES: Final = 10.0
 """Losses that the stated level of all hazards counts for."""
+PRIOR_MISSES: Final = 40.0
+"""Misses that the classes of lead are alike by: one has missed as often as the others."""
 LARGEST_HAZARD: Final = 0.95
 _THIN: Final = 1e-3
+_SMALLEST_MISS: Final = 1e-9
 _COMMON: Final = HALF_LIVES_DAYS.index(56.0)
 """The expert whose rates the weekday factors are measured against."""
 
@@ -86,6 +91,13 @@ _HALVES: Final = len(HALF_LIVES_DAYS)
 _DECAY: Final = 0.5 ** (1 / np.array(HALF_LIVES_DAYS))
 _WEEKDAY_DECAY: Final = 0.5 ** (1 / WEEKDAY_HALF_LIFE_DAYS)
 _TO_GO: Final = np.arange(HORIZON_DAYS)
+_CLASS_OF: Final[npt.NDArray[np.intp]] = np.array(
+    [LEAD_CLASSES.index(lead_class(days)) for days in range(HORIZON_DAYS + 1)]
+)
+"""Class of lead by days to go at which a session is booked, the last those booked before the horizon."""
+_LEADS: Final = np.arange(HORIZON_DAYS + 1)
+_LONG: Final = HALF_LIVES_DAYS.index(180.0)
+"""The half-life of what tells the classes of lead apart."""
 _SHAPES: Final = {
     "new": (_HALVES, HORIZON_DAYS),
     "exposed": (len(RATES), HORIZON_DAYS),
@@ -93,6 +105,8 @@ _SHAPES: Final = {
     "at_risk": (_HALVES, HORIZON_DAYS),
     "missed": (_HALVES,),
     "due": (_HALVES,),
+    "missed_by_lead": (len(LEAD_CLASSES),),
+    "due_by_lead": (len(LEAD_CLASSES),),
     "session_day": (2, GROUPS, 7),
     "booking_day": (2, GROUPS, 7),
     "level": (2,),
@@ -125,7 +139,7 @@ class Paths(NamedTuple):
     hazard: Floats
     """Probability of being lost on a day, by days to go; shape (half-lives, H)."""
     missed: Floats
-    """Probability that a session still booked on its day is missed; shape (half-lives,)."""
+    """Probability that a session on the books is missed, if it is still booked on its day; shape (half-lives, H)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -138,6 +152,8 @@ class Curve:
     at_risk: Floats
     missed: Floats
     due: Floats
+    missed_by_lead: Floats
+    due_by_lead: Floats
     session_day: Floats
     booking_day: Floats
     level: Floats
@@ -179,10 +195,13 @@ class Curve:
         self.at_risk = self.at_risk * _DECAY[:, None] + day.at_risk
         self._round()
 
-    def settle(self, completed: int, missed: int) -> None:
-        """What became of a day's sessions is known."""
-        self.missed = self.missed * _DECAY + missed
-        self.due = self.due * _DECAY + (completed + missed)
+    def settle(self, completed: Mapping[str, int], missed: Mapping[str, int]) -> None:
+        """What became of a day's sessions is known, by class of lead."""
+        self.missed = self.missed * _DECAY + sum(missed.values())
+        self.due = self.due * _DECAY + sum(completed.values()) + sum(missed.values())
+        by_lead = np.array([[counts.get(lead, 0) for lead in LEAD_CLASSES] for counts in (completed, missed)])
+        self.missed_by_lead = self.missed_by_lead * _DECAY[_LONG] + by_lead[1]
+        self.due_by_lead = self.due_by_lead * _DECAY[_LONG] + by_lead.sum(axis=0)
         self._round()
 
     def hazards(self, prior: Prior) -> Floats:
@@ -199,6 +218,36 @@ class Curve:
         result: Floats = (self.missed + PRIOR_DUE * prior.missed) / (self.due + PRIOR_DUE)
         return result
 
+    def misses_by_lead(self, prior: Prior) -> Floats:
+        """The same by days to go at which it was booked, the last those before the horizon; shape (half-lives, H + 1).
+
+        The logarithm of the probability to come is a line through the classes of lead, each at its mean: who can be
+        lost on each day is lost so. A class's relative risk is (misses + w r) ÷ (those there would be if all were alike
+        + w), the posterior mean as in ``planner.learning.keep``; r is 1 for the first two, and on from them what the
+        line would go on to: of those booked long ahead there are few.
+        """
+        misses = self.misses(prior)
+        made = (
+            np.append(self.new[_LONG] / self.exposed[_LONG] * np.cumprod(1 - self.hazards(prior)[_LONG]), 0.0) + _THIN
+        )
+        lead = np.bincount(_CLASS_OF, made * _LEADS) / np.bincount(_CLASS_OF, made)
+        relative = np.ones(lead.size)
+        for at, (missed, due) in enumerate(zip(self.missed_by_lead, self.due_by_lead, strict=True)):
+            usual = 1.0
+            if at > 1:
+                come = np.log1p(-np.minimum(misses[_LONG] * relative[at - 2 : at], LARGEST_HAZARD))
+                gone = np.exp(come[1] + (come[1] - come[0]) * (lead[at] - lead[at - 1]) / (lead[at - 1] - lead[at - 2]))
+                usual = min(max(1 - float(gone), 0.0), LARGEST_HAZARD) / max(float(misses[_LONG]), _SMALLEST_MISS)
+            relative[at] = (missed + PRIOR_MISSES * usual) / (due * misses[_LONG] + PRIOR_MISSES)
+        # what is drawn together is not to change how many are missed in all
+        relative *= (self.due_by_lead.sum() + PRIOR_DUE) / (self.due_by_lead @ relative + PRIOR_DUE)
+        of_class = np.log1p(-np.minimum(misses[:, None] * relative, LARGEST_HAZARD))
+        slope = np.diff(of_class, axis=1) / np.diff(lead)
+        begins = np.clip(np.searchsorted(lead, _LEADS, side="right") - 1, 0, lead.size - 2)
+        line = of_class[:, begins] + slope[:, begins] * (np.minimum(_LEADS, lead[-1]) - lead[begins])
+        result: Floats = np.clip(1 - np.exp(line), 0.0, LARGEST_HAZARD)
+        return result
+
     @staticmethod
     def weight_of(days: int) -> Floats:
         """What ``days`` days weigh together in a sum; shape (half-lives,)."""
@@ -212,10 +261,12 @@ class Curve:
 
     def paths(self, prior: Prior, weekday: int, open_days: npt.NDArray[np.bool_], season: Floats) -> Paths:
         """What is expected from the morning of a day (its ``weekday``) on; ``season``: its index by day ahead."""
-        hazard, missed = self.hazards(prior), self.misses(prior)
-        keep = np.cumprod(1 - hazard, axis=1) * (1 - missed)[:, None]
+        hazard, by_lead = self.hazards(prior), self.misses_by_lead(prior)
+        stays = np.cumprod(1 - hazard, axis=1)
+        missed = _of_those_booked((self.new / self.exposed[:_HALVES]) * stays, by_lead)
         of_season = season**_SEASONAL
-        kept_new = self.new[HALF_LIFE_OF] / self.exposed * keep[HALF_LIFE_OF] / season**_CHANGE
+        kept_new = self.new[HALF_LIFE_OF] / self.exposed * (stays * (1 - by_lead[:, :-1]))[HALF_LIFE_OF]
+        kept_new /= season**_CHANGE
         by_session, by_booking = self.weekdays(prior)
         # rows: the day h ahead; columns: days to go i ≤ h at which it is booked, on a day h − i ahead
         ahead, to_go = _TO_GO[:, None], _TO_GO[None, :]
@@ -225,6 +276,7 @@ class Curve:
         now = np.diagonal(factor).copy()
         factor[_TO_GO, _TO_GO] = 0.0
         later = np.stack([np.where(band == BAND_OF, kept_new, 0.0) @ factor.T for band in range(BANDS)], axis=1)
+        keep = stays * (1 - missed)
         return Paths(keep, later * of_season[:, None], kept_new * now * of_season, hazard, missed)
 
     def weekdays(self, prior: Prior) -> tuple[Floats, Floats]:
@@ -243,3 +295,16 @@ class Curve:
     @classmethod
     def from_json(cls, body: dict[str, str]) -> Curve:
         return cls(**{name: unpack(body[name], shape) for name, shape in _SHAPES.items()})
+
+
+def _of_those_booked(made: Floats, by_lead: Floats) -> Floats:
+    """Probability of a miss of those on the books with h to go: booked with more, as many as usual with each.
+
+    Args:
+        made: bookings made with so many days to go that are still there on the day; shape (half-lives, H).
+        by_lead: as of ``Curve.misses_by_lead``.
+    """
+    number = np.concatenate((made, np.full((made.shape[0], 1), _THIN)), axis=1)
+    missed = number * by_lead
+    result: Floats = np.cumsum(missed[:, :0:-1], axis=1)[:, ::-1] / np.cumsum(number[:, :0:-1], axis=1)[:, ::-1]
+    return result

@@ -5,7 +5,8 @@ its memory is of another level than the days ahead have. Here the book itself te
 both the bookings made at i days to go and the book they were added to belong to the same session days, so that the
 ratio of their sums, the development factor of the chain ladder (Mack 1993, ASTIN Bulletin 23), is free of any level;
 it need not be as young. From the farthest day on the factors, cancellations and misses give the book of a day of level
-1: n_i bookings at i days to go of which K_i are kept, b_h = Σ_{i>h} n_i K_i ÷ K_h on the books with h to go, and
+1: n_i bookings at i days to go of which S_i are there on the day and K_i take place, b_h = Σ_{i>h} n_i S_i ÷ S_h on the
+books with h to go, and
 
     Σ n_i K_i = 1 session a day on average,    still to come of a day h ahead:  level_h Σ_{i≤h} n_i K_i
 
@@ -51,12 +52,14 @@ _BOOKED_ON: Final = (np.arange(_WEEK)[:, None] - _TO_GO) % _WEEK
 
 
 class Ladder(NamedTuple):
-    """The book of a day of level 1; shape (H + 1,) by days to go, the last those booked before the horizon."""
+    """Bookings made for a day of level 1, by days to go, the last those made before the horizon; shape (H + 1,)."""
 
+    there: Floats
+    """Those that are still booked on the day."""
     kept: Floats
-    """Bookings made, of which those that are lost or missed are left out; adds up to 1."""
-    keep: Floats
-    """Probability that a session on the books takes place; shape (H,)."""
+    """Those that take place; adds up to 1."""
+    stays: Floats
+    """Probability that a booking with so many days to go is still there on its day; shape (H,)."""
 
 
 def climb(curve: Curve, prior: Prior, days: int) -> Ladder:
@@ -64,19 +67,21 @@ def climb(curve: Curve, prior: Prior, days: int) -> Ladder:
     number = curve.weight_of(days)[_MEMORY]
     made = curve.told(prior, days)[_MEMORY] / number
     before = np.maximum(curve.at_risk[_MEMORY] / number - made, 0.0)
-    stays = 1 - curve.hazards(prior)[_MEMORY]
-    keep = np.cumprod(stays) * (1 - curve.misses(prior)[_MEMORY])
-    kept = np.zeros(HORIZON_DAYS + 1)
+    daily = 1 - curve.hazards(prior)[_MEMORY]
+    stays = np.cumprod(daily)
+    there = np.zeros(HORIZON_DAYS + 1)
     on_book = before[-1]
-    kept[-1] = on_book * keep[-1]
+    there[-1] = on_book * stays[-1]
     thin = THIN_BOOKINGS / number
     factor = (made / (before + thin)).tolist()
     alone = (made * thin / (before + thin)).tolist()
     for to_go in range(HORIZON_DAYS - 1, -1, -1):
         booked = factor[to_go] * on_book + alone[to_go]
-        kept[to_go] = booked * keep[to_go]
-        on_book = (on_book + booked) * stays[to_go]
-    return Ladder(kept / max(kept.sum(), _LEAST), keep)
+        there[to_go] = booked * stays[to_go]
+        on_book = (on_book + booked) * daily[to_go]
+    kept = there * (1 - curve.misses_by_lead(prior)[_MEMORY])
+    level = max(kept.sum(), _LEAST)
+    return Ladder(there / level, kept / level, stays)
 
 
 def to_come(
@@ -102,15 +107,16 @@ def to_come(
     """
     days = np.concatenate((np.arange(past.size) - past.size - past_ends + 1, _AHEAD))
     is_open = np.concatenate((past_open, open_days))
-    of_day = _by_weekday(curve, prior)[(weekday + days) % _WEEK] * is_open[:, None] * ladder.kept
-    ahead = of_day[past.size :]
-    still = ahead * (_AHEAD[:, None] >= _TO_GO)
-    booked = (ahead.sum(axis=1) - still.sum(axis=1)) / ladder.keep
+    by_weekday = _by_weekday(curve, prior)[(weekday + days) % _WEEK] * is_open[:, None]
+    future = by_weekday[past.size :]
+    still = _AHEAD[:, None] >= _TO_GO
+    come = future * still * ladder.kept
+    booked = (future * ~still * ladder.there).sum(axis=1) / ladder.stays
     observed = np.concatenate((past, on_book))
-    exposed = np.concatenate((of_day[: past.size].sum(axis=1), booked))
+    exposed = np.concatenate((by_weekday[: past.size] @ ladder.kept, booked))
     weight = 0.5 ** (np.abs(_AHEAD[:, None] - days) / WIDTH_DAYS)
     level = (weight @ observed) / np.maximum(weight @ exposed, _LEAST)
-    return np.stack([still[:, :-1][:, band == BAND_OF].sum(axis=1) * level for band in range(BANDS)])
+    return np.stack([come[:, :-1][:, band == BAND_OF].sum(axis=1) * level for band in range(BANDS)])
 
 
 def _by_weekday(curve: Curve, prior: Prior) -> Floats:

@@ -175,7 +175,7 @@ class Mix:
             later=np.einsum("eh,ebh->bh", weights, paths.later[_RATE] * by_expert),
             today=(weights * paths.today[_RATE] * by_expert[:, BAND_OF, _AHEAD]).sum(axis=0),
             hazard=(weights * paths.hazard[_HALF_LIFE]).sum(axis=0),
-            missed=(weights * paths.missed[_HALF_LIFE][:, None]).sum(axis=0),
+            missed=(weights * paths.missed[_HALF_LIFE]).sum(axis=0),
         )
 
     def dispersion(self, dispersion: float, volume: Floats, *, total: bool) -> Floats:

@@ -8,6 +8,7 @@ from planner.learning.curve import BAND_OF
 from planner.learning.keep import Kind
 from planner.learning.series import NewSession
 from planner.messages import HORIZON_DAYS
+from planner.site.segment import parse
 from planner.site.state import LIVE, BookingEntry, SiteState
 from planner.site.touched import Touched
 
@@ -38,9 +39,9 @@ def observe(
     elif before is None or not was_live:
         return
     elif entry.status == "used":
-        running.complete(before.day)
+        running.complete(before.day, parse(before.segment).lead)
     elif reason == "missed" or before.day < state.today:
-        running.miss(before.day)
+        running.miss(before.day, parse(before.segment).lead)
         _lose(state, before, "missed", touched)
     else:
         running.lose(before.day)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(slots=True)
@@ -18,9 +18,9 @@ class Running:
     out."""
     lost: dict[int, int] = field(default_factory=dict)
     """Session day → sessions cancelled or moved away today."""
-    completed: dict[int, int] = field(default_factory=dict)
-    """Session day → sessions that took place; until the day is settled."""
-    missed: dict[int, int] = field(default_factory=dict)
+    completed: dict[int, dict[str, int]] = field(default_factory=dict)
+    """Session day → class of lead → sessions that took place; until the day is settled."""
+    missed: dict[int, dict[str, int]] = field(default_factory=dict)
     protocols: dict[str, dict[str, int]] = field(default_factory=dict)
     """Band of days to go (its number as text) → protocol → sessions newly booked today."""
     settled: int = 0
@@ -38,17 +38,17 @@ class Running:
 
     def lose(self, day: int) -> None:
         """A session of ``day`` was cancelled or moved away."""
-        _add(self.lost, day)
+        self.lost[day] = self.lost.get(day, 0) + 1
 
-    def complete(self, day: int) -> None:
-        """A session of ``day`` took place."""
+    def complete(self, day: int, lead: str) -> None:
+        """A session of ``day`` took place; ``lead``: its class (``planner.site.segment``)."""
         if day > self.settled:
-            _add(self.completed, day)
+            _add(self.completed, day, lead)
 
-    def miss(self, day: int) -> None:
+    def miss(self, day: int, lead: str) -> None:
         """A session of ``day`` was missed, or cancelled when its day was over."""
         if day > self.settled:
-            _add(self.missed, day)
+            _add(self.missed, day, lead)
 
     def next_day(self) -> None:
         """A day is over: what was counted for it is forgotten."""
@@ -57,10 +57,10 @@ class Running:
         self.protocols.clear()
         self.whole = True
 
-    def settle(self, day: int) -> tuple[int, int]:
-        """The sessions of ``day``, completed and missed; they are forgotten."""
+    def settle(self, day: int) -> tuple[dict[str, int], dict[str, int]]:
+        """The sessions of ``day``, completed and missed, by class of lead; they are forgotten."""
         self.settled = day
-        return self.completed.pop(day, 0), self.missed.pop(day, 0)
+        return self.completed.pop(day, {}), self.missed.pop(day, {})
 
     def encode(self) -> bytes:
         """See ``planner.learning.part.Part``."""
@@ -78,5 +78,6 @@ class Running:
         return cls(new, lost, completed, missed, *body[4:])
 
 
-def _add(counts: dict[int, int], day: int) -> None:
-    counts[day] = counts.get(day, 0) + 1
+def _add(counts: dict[int, dict[str, int]], day: int, lead: str) -> None:
+    of_day = counts.setdefault(day, {})
+    of_day[lead] = of_day.get(lead, 0) + 1

@@ -63,7 +63,7 @@ class Known:
                 weekday = (FIRST + timedelta(days=today)).weekday()
                 is_open = np.ones(HORIZON_DAYS, dtype=np.bool_)
                 self.curve.learn(DayOfBook(new, lost, live[at], is_open, weekday), self.prior, np.ones(HORIZON_DAYS))
-                self.curve.settle(round(1e6 * float(live[at[0]])), 0)
+                self.curve.settle({"0": round(1e6 * float(live[at[0]]))}, {})
                 self.held.append(float(live[at[0]]) * STAYS)
             live[at] -= lost
         self.on_book = live[DAYS + HORIZON_DAYS : DAYS + 2 * HORIZON_DAYS].copy()

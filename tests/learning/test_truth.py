@@ -100,10 +100,7 @@ def test_what_is_still_to_come_is_learned(lead: int) -> None:
     assert known.to_come[lead - 1] == pytest.approx(float(true), rel=0.06)
 
 
-BY_AGE = pytest.mark.xfail(strict=True, reason="one probability of a miss is learned, whenever the session was booked")
-
-
-@pytest.mark.parametrize("days_to_go", [1, pytest.param(7, marks=BY_AGE), pytest.param(21, marks=BY_AGE)])
+@pytest.mark.parametrize("days_to_go", [1, 7, 21])
 def test_where_only_misses_are_told_whom_to_expect_is_learned_from_them(days_to_go: int) -> None:
     known = learned(0.0)
     parties = [truth.parties for truth in known.truths]

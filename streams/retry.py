@@ -18,6 +18,8 @@ log = structlog.get_logger(__name__)
 PAUSE_S_MIN = 0.05
 PAUSE_S_MAX = 5.0
 PATIENCE_S_MIN = 2.0
+TURN_S = 0.5
+"""A loop that was busy for long costs what waits for the log no more than this of its patience."""
 
 
 async def persist(
@@ -66,24 +68,27 @@ async def again(
 async def patiently(working: Awaitable[T], limit_s: float, agent: str, what: str) -> T:
     """Wait for what makes its own attempts, and say ever more rarely that it takes long.
 
+    Only time counts in which it could go on: while a chunk is folded nothing else runs on this loop, and where a day
+    begins at many sites that takes a while.
+
     Raises:
         LogUnavailable: it took longer than ``limit_s`` seconds, and was cancelled.
     """
-    began = time.monotonic()
-    patience_s = PATIENCE_S_MIN
+    waited_s, tell_at_s = 0.0, PATIENCE_S_MIN
     task = asyncio.ensure_future(working)
     try:
         while True:
-            left_s = began + limit_s - time.monotonic()
-            done, _ = await asyncio.wait({task}, timeout=min(patience_s, max(left_s, 0.0)))
+            turn_s = min(TURN_S, max(limit_s - waited_s, 0.0))
+            done, _ = await asyncio.wait({task}, timeout=turn_s)
             if done:
                 return task.result()
-            waited_s = round(time.monotonic() - began, 1)
+            waited_s += turn_s
             if waited_s >= limit_s:
-                log.error("log_does_not_answer", agent=agent, what=what, waited_seconds=waited_s)
+                log.error("log_does_not_answer", agent=agent, what=what, waited_seconds=round(waited_s, 1))
                 raise LogUnavailable(f"{what}: the log has not confirmed it within {limit_s:g} s")
-            metrics.retries.labels(agent).inc()
-            log.warning("waiting_for_the_log", agent=agent, what=what, waited_seconds=waited_s)
-            patience_s *= 2
+            if waited_s >= tell_at_s:
+                metrics.retries.labels(agent).inc()
+                log.warning("waiting_for_the_log", agent=agent, what=what, waited_seconds=round(waited_s, 1))
+                tell_at_s += 2 * waited_s
     finally:
         task.cancel()

@@ -35,6 +35,7 @@ START_S_MAX = 90.0
 IDLE_S = 3.0
 """Programs that took next to no processor time for so long have started and wait for input."""
 IDLE_SHARE = 0.08
+REST_SHARE = 0.3
 STALL_S_MAX = 45.0
 OUTPUTS = {
     "small": ("requirements", OUTPUT, "dead-letters"),
@@ -188,20 +189,20 @@ async def _watch(client: LogClient, programs: list[Program], outputs: Sequence[s
     began = time.monotonic()
     first: tuple[float, float, int] | None = None
     began_cpu_s: list[float] = []
-    changed_s, ends = began, dict.fromkeys(watched, 0)
+    changed_s, changed_cpu_s, ends = began, 0.0, dict.fromkeys(watched, 0)
     while True:
         await asyncio.sleep(POLL_S)
         found = {topic: sum((await client.end_offsets(topic)).values()) for topic in watched}
         cpu_s, now_s = _cpu_s(programs), time.monotonic()
         if found != ends:
-            changed_s, ends = now_s, found
+            changed_s, changed_cpu_s, ends = now_s, cpu_s, found
             if first is None and found["requirements"]:
                 first = now_s, cpu_s, found["requirements"]
                 run.start_cpu_s = cpu_s
                 began_cpu_s = [program.cpu_s() for program in programs]
         elif first is None and now_s - began > START_S_MAX:
             raise PeerFailed(f"no output within {START_S_MAX:g} s: {programs[0].said()}")
-        elif first is not None and now_s - changed_s > QUIET_S and _done(found, wanted, now_s - changed_s):
+        elif first is not None and _done(found, wanted, now_s - changed_s, cpu_s - changed_cpu_s):
             break
     run.events = 1 - first[2] / ends["requirements"]
     run.wall_s = changed_s - first[0]
@@ -219,10 +220,13 @@ def _cpu_s(programs: list[Program]) -> float:
     return sum(program.cpu_s() for program in programs)
 
 
-def _done(ends: dict[str, int], wanted: Expected | None, quiet_s: float) -> bool:
-    """Whether all is out; the second step may lag, so that its end is known by quiet alone."""
+def _done(ends: dict[str, int], wanted: Expected | None, quiet_s: float, quiet_cpu_s: float) -> bool:
+    """Whether all is out. The second step may lag, so that its end is known by quiet alone, of outputs and processor:
+    where a day begins at a thousand sites, it works for long before anything comes."""
+    if quiet_s <= QUIET_S:
+        return False
     if wanted is None:
-        return quiet_s > 3 * QUIET_S
+        return quiet_s > 3 * QUIET_S and quiet_cpu_s < REST_SHARE * quiet_s
     return ends["requirements"] >= wanted.requirements or quiet_s > STALL_S_MAX
 
 

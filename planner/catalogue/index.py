@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -15,6 +15,7 @@ from planner.catalogue.model import (
     Line,
     Policy,
     ProtocolVersion,
+    Site,
     Supplier,
 )
 
@@ -36,6 +37,11 @@ def narrowed(preferred: tuple[ItemChoice, ...], allowed: tuple[ItemChoice, ...] 
         return preferred
     names = {choice.item for choice in allowed}
     return tuple(choice for choice in preferred if choice.item in names) or allowed
+
+
+def _steering(site: Site) -> Hashable:
+    """What of a site an expansion depends on."""
+    return site.first_stick_probability, tuple(sorted(site.preferences.items()))
 
 
 class Catalogue:
@@ -62,6 +68,9 @@ class Catalogue:
             for protocol in bundle.protocols
         }
         self._digests: dict[tuple[str, frozenset[str]], str] = {}
+        numbers: dict[Hashable, int] = {}
+        self.alike = {site.id: numbers.setdefault(_steering(site), len(numbers)) for site in bundle.sites}
+        """Site → a number that it shares with those at which every expansion is the same."""
 
     def protocol_version(self, protocol_id: str, day: date) -> ProtocolVersion | None:
         """What the protocol says on a site's ``day``: its last version that has begun, unless that one has ended."""

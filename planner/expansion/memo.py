@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from datetime import date
 from decimal import Decimal
 from hashlib import blake2b
@@ -76,12 +75,10 @@ class Expander:
         self.catalogue = catalogue
         self._remembered: dict[MemoKey, Stated] = {}
         versions = {name: _versions(protocol) for name, protocol in catalogue.protocols.items()}
-        alike: dict[Hashable, int] = {}
         self.given: dict[tuple[str, str], Given] = {}
         """Site and protocol → that the site gives it."""
         for site in catalogue.sites.values():
-            preferences = tuple(sorted((c, choices) for c, choices in site.preferences.items()))
-            steering = alike.setdefault((site.first_stick_probability, preferences), len(alike))
+            steering = catalogue.alike[site.id]
             for name in catalogue.protocols:
                 if site.protocols is None or name in site.protocols:
                     self.given[site.id, name] = Given(site.id, name, catalogue.zone(site.id), steering, versions[name])

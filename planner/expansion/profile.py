@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import date
+from decimal import Decimal
 from fractions import Fraction
+from weakref import WeakKeyDictionary
 
 from planner.catalogue.index import Catalogue
 from planner.events.bookings import Parameters
@@ -66,6 +68,20 @@ def typical(catalogue: Catalogue, site_id: str, protocol_id: str, day: date) -> 
     version = catalogue.protocol_version(protocol_id, day)
     if version is None:
         return None
-    parameters = Parameters(weight_kg=expected.typical.get("weight_kg"), hours=expected.typical.get("hours"))
-    expansion = expand(catalogue, site_id, protocol_id, version, parameters, ())
-    return profile_of(expansion.expansion_id, expansion.lines, protocol_id, version.version, catalogue.version)
+    weight_kg, hours = expected.typical.get("weight_kg"), expected.typical.get("hours")
+    known = _typical.setdefault(catalogue, {})
+    key = (catalogue.alike[site_id], protocol_id, version.version, weight_kg, hours)
+    found = known.get(key)
+    if found is None:
+        parameters = Parameters(weight_kg=weight_kg, hours=hours)
+        expansion = expand(catalogue, site_id, protocol_id, version, parameters, ())
+        found = known[key] = profile_of(
+            expansion.expansion_id, expansion.lines, protocol_id, version.version, catalogue.version
+        )
+    return found
+
+
+_typical: WeakKeyDictionary[Catalogue, dict[tuple[int, str, int, Decimal | None, Decimal | None], Profile]] = (
+    WeakKeyDictionary()
+)
+"""A cache, as large as there are kinds of sites and protocols: sites alike share what is not to be changed."""

@@ -31,6 +31,8 @@ from streams.topics import topic_specs
 POLL_S = 0.1
 QUIET_S = 1.2
 """No output for so long, and the last commit (every second) is in: the end."""
+FORECASTS_QUIET_S = 12.0
+"""With the whole core: forecasts never take more than half of the time, so after a backlog they pause for long."""
 START_S_MAX = 90.0
 IDLE_S = 3.0
 """Programs that took next to no processor time for so long have started and wait for input."""
@@ -226,7 +228,7 @@ def _done(ends: dict[str, int], wanted: Expected | None, quiet_s: float, quiet_c
     if quiet_s <= QUIET_S:
         return False
     if wanted is None:
-        return quiet_s > 3 * QUIET_S and quiet_cpu_s < REST_SHARE * quiet_s
+        return quiet_s > FORECASTS_QUIET_S and quiet_cpu_s < REST_SHARE * quiet_s
     return ends["requirements"] >= wanted.requirements or quiet_s > STALL_S_MAX
 
 

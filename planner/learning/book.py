@@ -125,15 +125,17 @@ class Book:
         if len(self.history) >= CORRECTED_FROM_DAYS:
             weekday = (today + _DAYS) % 7
             levels = {days: np.where(is_open, self._level(catalogue, site, days)[weekday], 0.0) for days in LEVELS}
-            by_ladder = self._by_ladder(catalogue, site, curve, prior, is_open)
+            by_ladder = self._by_ladder(catalogue, site, curve, prior, paths, is_open)
         return paths, corrections(paths, self.on_book, levels, by_ladder), season
 
-    def _by_ladder(self, catalogue: Catalogue, site: str, curve: Curve, prior: Prior, is_open: Bools) -> Floats:
+    def _by_ladder(  # noqa: PLR0917 (the parts of a look)
+        self, catalogue: Catalogue, site: str, curve: Curve, prior: Prior, paths: Paths, is_open: Bools
+    ) -> Floats:
         past = np.array(self.history[-ladder.PAST_DAYS :])
         days = np.arange(self.history_ends - past.size, self.history_ends)
         closed = [day.toordinal() for day in catalogue.sites[site].closed_on]
         return ladder.to_come(
-            ladder.climb(curve, prior, self.days),
+            ladder.climb(curve, prior, self.days, paths),
             curve,
             prior,
             weekday=date.fromordinal(self.today).weekday(),

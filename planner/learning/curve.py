@@ -140,6 +140,9 @@ class Paths(NamedTuple):
     """Probability of being lost on a day, by days to go; shape (half-lives, H)."""
     missed: Floats
     """Probability that a session on the books is missed, if it is still booked on its day; shape (half-lives, H)."""
+    by_lead: Floats
+    """The same of one that is booked with so many days to go, the last those before the horizon; shape (half-lives,
+    H + 1)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -218,8 +221,9 @@ class Curve:
         result: Floats = (self.missed + PRIOR_DUE * prior.missed) / (self.due + PRIOR_DUE)
         return result
 
-    def misses_by_lead(self, prior: Prior) -> Floats:
+    def misses_by_lead(self, prior: Prior, hazard: Floats) -> Floats:
         """The same by days to go at which it was booked, the last those before the horizon; shape (half-lives, H + 1).
+        ``hazard``: as of ``hazards``.
 
         The logarithm of the probability to come is a line through the classes of lead, each at its mean: who can be
         lost on each day is lost so. A class's relative risk is (misses + w r) ÷ (those there would be if all were alike
@@ -227,9 +231,7 @@ class Curve:
         line would go on to: of those booked long ahead there are few.
         """
         misses = self.misses(prior)
-        made = (
-            np.append(self.new[_LONG] / self.exposed[_LONG] * np.cumprod(1 - self.hazards(prior)[_LONG]), 0.0) + _THIN
-        )
+        made = np.append(self.new[_LONG] / self.exposed[_LONG] * np.cumprod(1 - hazard[_LONG]), 0.0) + _THIN
         lead = np.bincount(_CLASS_OF, made * _LEADS) / np.bincount(_CLASS_OF, made)
         relative = np.ones(lead.size)
         for at, (missed, due) in enumerate(zip(self.missed_by_lead, self.due_by_lead, strict=True)):
@@ -261,7 +263,8 @@ class Curve:
 
     def paths(self, prior: Prior, weekday: int, open_days: npt.NDArray[np.bool_], season: Floats) -> Paths:
         """What is expected from the morning of a day (its ``weekday``) on; ``season``: its index by day ahead."""
-        hazard, by_lead = self.hazards(prior), self.misses_by_lead(prior)
+        hazard = self.hazards(prior)
+        by_lead = self.misses_by_lead(prior, hazard)
         stays = np.cumprod(1 - hazard, axis=1)
         missed = _of_those_booked((self.new / self.exposed[:_HALVES]) * stays, by_lead)
         of_season = season**_SEASONAL
@@ -277,7 +280,7 @@ class Curve:
         factor[_TO_GO, _TO_GO] = 0.0
         later = np.stack([np.where(band == BAND_OF, kept_new, 0.0) @ factor.T for band in range(BANDS)], axis=1)
         keep = stays * (1 - missed)
-        return Paths(keep, later * of_season[:, None], kept_new * now * of_season, hazard, missed)
+        return Paths(keep, later * of_season[:, None], kept_new * now * of_season, hazard, missed, by_lead)
 
     def weekdays(self, prior: Prior) -> tuple[Floats, Floats]:
         """Weekday factors of the session's day and of the booking's; shape (groups, 7) each."""

@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from planner.forecast.outlook import Floats
-from planner.learning.curve import BAND_OF, BANDS, GROUP_OF, HALF_LIVES_DAYS, Curve
+from planner.learning.curve import BAND_OF, BANDS, GROUP_OF, HALF_LIVES_DAYS, Curve, Paths
 from planner.learning.prior import Prior
 from planner.messages import HORIZON_DAYS
 
@@ -62,12 +62,12 @@ class Ladder(NamedTuple):
     """Probability that a booking with so many days to go is still there on its day; shape (H,)."""
 
 
-def climb(curve: Curve, prior: Prior, days: int) -> Ladder:
-    """The ladder as learned in ``days`` days."""
+def climb(curve: Curve, prior: Prior, days: int, paths: Paths) -> Ladder:
+    """The ladder as learned in ``days`` days; ``paths``: the curve's, for who is lost and missed."""
     number = curve.weight_of(days)[_MEMORY]
     made = curve.told(prior, days)[_MEMORY] / number
     before = np.maximum(curve.at_risk[_MEMORY] / number - made, 0.0)
-    daily = 1 - curve.hazards(prior)[_MEMORY]
+    daily = 1 - paths.hazard[_MEMORY]
     stays = np.cumprod(daily)
     there = np.zeros(HORIZON_DAYS + 1)
     on_book = before[-1]
@@ -79,7 +79,7 @@ def climb(curve: Curve, prior: Prior, days: int) -> Ladder:
         booked = factor[to_go] * on_book + alone[to_go]
         there[to_go] = booked * stays[to_go]
         on_book = (on_book + booked) * daily[to_go]
-    kept = there * (1 - curve.misses_by_lead(prior)[_MEMORY])
+    kept = there * (1 - paths.by_lead[_MEMORY])
     level = max(kept.sum(), _LEAST)
     return Ladder(there / level, kept / level, stays)
 

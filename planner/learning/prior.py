@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -35,7 +36,22 @@ class Prior:
     """Variance ÷ mean of the number of sessions still to come."""
 
 
+_priors: WeakKeyDictionary[Catalogue, dict[str, Prior]] = WeakKeyDictionary()
+"""A cache: a function of catalogue and site, asked for several times at the end of each day."""
+
+
 def prior_of(catalogue: Catalogue, site: str) -> Prior:
+    """The prior of a site of the catalogue; shared, and not to be changed."""
+    known = _priors.setdefault(catalogue, {})
+    found = known.get(site)
+    if found is None:
+        found = known[site] = _prior_of(catalogue, site)
+        for values in (found.new, found.hazard, found.week):
+            values.flags.writeable = False
+    return found
+
+
+def _prior_of(catalogue: Catalogue, site: str) -> Prior:
     """The prior of a site of the catalogue.
 
     The tables by days to go are read as points joined by lines. With S(d) the share of a day's sessions not yet booked

@@ -36,6 +36,11 @@ def steady(_: int) -> float:
     return 1.0
 
 
+def climbed(curve: Curve, prior: Prior, days: int) -> ladder.Ladder:
+    every_day = np.ones(HORIZON_DAYS, dtype=np.bool_)
+    return ladder.climb(curve, prior, days, curve.paths(prior, 0, every_day, np.ones(HORIZON_DAYS)))
+
+
 class Known:
     """A book as the sums and mornings of which it consists, every number its expectation.
 
@@ -87,7 +92,7 @@ class Known:
     def found(self, *, scale: float = 1.0) -> Floats:
         """What the ladder says; ``scale``: of all that is seen of today's book."""
         return ladder.to_come(
-            ladder.climb(self.curve, self.prior, DAYS),
+            climbed(self.curve, self.prior, DAYS),
             self.curve,
             self.prior,
             weekday=(FIRST + timedelta(days=DAYS)).weekday(),
@@ -136,7 +141,7 @@ def test_whoever_booked_nothing_yet_has_nothing_to_come() -> None:
     curve = Curve.begin(prior)
     nothing = np.zeros(HORIZON_DAYS)
     found = ladder.to_come(
-        ladder.climb(curve, prior, 0), curve, prior, weekday=0, on_book=nothing, past=np.zeros(0), past_ends=1,
+        climbed(curve, prior, 0), curve, prior, weekday=0, on_book=nothing, past=np.zeros(0), past_ends=1,
         open_days=np.ones(HORIZON_DAYS, dtype=np.bool_), past_open=np.ones(0, dtype=np.bool_),
     )  # fmt: skip
     assert found.tolist() == np.zeros((BANDS, HORIZON_DAYS)).tolist()

@@ -43,7 +43,7 @@ RECEIVED = 1_000_000
 """Containers of each item that come in before the first booking."""
 DECIMALS = 0.0006
 """Forecasts are published with three decimals."""
-FORECASTS_LATE_S_MAX = 20.0
+FORECASTS_LATE_S_MAX = 120.0
 FORECASTS = [("item", hand.MAGNESIUM), ("item", hand.KETOROLAC), ("item", hand.BAG_100), ("item", hand.CATHETER),
              *(("component", component) for component in hand.COMPONENTS)]  # fmt: skip
 

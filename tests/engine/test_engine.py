@@ -269,6 +269,24 @@ async def test_forecasts_left_by_a_step_go_out_without_another_chunk() -> None:
     loop.cancel()
 
 
+async def test_forecasts_do_not_pause_for_as_long_as_a_chunk_held_them_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They rest for as long as publishing took. A day that begins at many sites takes long to fold, and is not that."""
+    rig = Rig(forecast_interval_s=0)
+    passed_s = 0.0
+    monkeypatch.setattr("streams.engine.time.perf_counter", lambda: passed_s)
+    (slot,) = rig.engine._slots.values()
+    rig.step.postponed = [Message("forecasts", b"a", b"1")]
+    async with slot.lock:
+        loop = asyncio.ensure_future(rig.engine.publish_due())
+        await until(slot.telling.locked)
+        passed_s = 3_600.0
+    await until(lambda: len(rig.outlet.messages) == 1)
+    rig.step.postponed = [Message("forecasts", b"b", b"2")]
+    rig.engine._touched.set()
+    await until(lambda: len(rig.outlet.messages) == 2)  # an hour has not passed
+    loop.cancel()
+
+
 async def test_a_release_waits_for_the_chunk_in_flight() -> None:
     rig = Rig()
     rig.outlet.failures = [ConnectionError("slow")]

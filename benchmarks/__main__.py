@@ -86,7 +86,7 @@ def _benchmarks(given: argparse.Namespace) -> dict[str, tuple[str, Callable[[], 
         "forecast": ("cost of need, projection and forecast messages", forecast_cost.main),
         "books": (
             "the learned forecast on synthetic books of known truth, beside simple methods",
-            lambda: books.main(quick=quick),
+            lambda: books.main(quick=quick, only=given.book),
         ),
         "policies": (
             "ordering policies in simulated clinics, at the same fill (an hour, or --scenario); into policies.md",
@@ -111,6 +111,7 @@ def main() -> int:
     parser.add_argument("--plot", action="store_true", help="axes: draw docs/scaling.svg (needs the extra `backtest`)")
     parser.add_argument("--large", action="store_true", help="axes: with 1,000,000 live bookings (half an hour)")
     parser.add_argument("--scenario", action="append", default=[], metavar="NAME", help="policies: these only")
+    parser.add_argument("--book", action="append", default=[], metavar="NAME", help="books: these only")
     parser.add_argument("--processes", type=int, metavar="N", help="policies: at most so many")
     given = parser.parse_args()
     known = _benchmarks(given)

@@ -132,8 +132,7 @@ class Book:
         self, catalogue: Catalogue, site: str, curve: Curve, prior: Prior, paths: Paths, is_open: Bools
     ) -> Floats:
         past = np.array(self.history[-ladder.PAST_DAYS :])
-        days = np.arange(self.history_ends - past.size, self.history_ends)
-        closed = [day.toordinal() for day in catalogue.sites[site].closed_on]
+        begins = self.history_ends - past.size
         return ladder.to_come(
             ladder.climb(curve, prior, self.days, paths),
             curve,
@@ -143,14 +142,14 @@ class Book:
             open_days=is_open,
             past=past,
             past_ends=self.today - self.history_ends + 1,
-            past_open=~np.isin(days, closed),
+            past_open=_open(catalogue, site, begins, past.size),
         )
 
     def _level(self, catalogue: Catalogue, site: str, half_life_days: float) -> Floats:
         """Mean sessions of a weekday (ordinal mod 7), older ones decayed, closed days of the site left out."""
         days = np.arange(self.history_ends - len(self.history), self.history_ends)
-        closed = [day.toordinal() for day in catalogue.sites[site].closed_on]
-        weight = 0.5 ** ((self.history_ends - 1 - days) / half_life_days) * ~np.isin(days, closed)
+        is_open = _open(catalogue, site, self.history_ends - len(self.history), len(self.history))
+        weight = 0.5 ** ((self.history_ends - 1 - days) / half_life_days) * is_open
         number = np.bincount(days % 7, weight, 7)
         held: Floats = np.bincount(days % 7, weight * np.array(self.history), 7) / np.maximum(number, _NO_VOLUME)
         return held
@@ -281,11 +280,11 @@ def _day_of_book(running: Running, day: int, on_book: Floats, is_open: Bools) ->
     return DayOfBook(new, lost, at_risk, is_open, date.fromordinal(day).weekday())
 
 
-def _open(catalogue: Catalogue, site: str, first_day: int) -> Bools:
-    """Whether the site is open, by day from ``first_day`` (ordinal) on; shape (HORIZON_DAYS,)."""
-    is_open = np.ones(HORIZON_DAYS, dtype=np.bool_)
+def _open(catalogue: Catalogue, site: str, first_day: int, days: int = HORIZON_DAYS) -> Bools:
+    """Whether the site is open, by day from ``first_day`` (ordinal) on; shape (days,)."""
+    is_open = np.ones(days, dtype=np.bool_)
     for closed in catalogue.sites[site].closed_on:
         ahead = closed.toordinal() - first_day
-        if 0 <= ahead < HORIZON_DAYS:
+        if 0 <= ahead < days:
             is_open[ahead] = False
     return is_open

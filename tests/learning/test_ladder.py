@@ -126,11 +126,15 @@ def test_days_on_which_nobody_comes_or_books_are_no_weak_days() -> None:
     assert found[:28] == pytest.approx(truth[:28], rel=0.15, abs=0.08)
 
 
+@pytest.fixture(scope="module")
+def summer_book() -> Known:
+    return Known(summer)
+
+
 @pytest.mark.parametrize("ahead", [3, 7, 14, 28])
-def test_the_season_of_the_days_ahead_is_told_by_their_book(ahead: int) -> None:
+def test_the_season_of_the_days_ahead_is_told_by_their_book(ahead: int, summer_book: Known) -> None:
     """A year and two months in: the height of the season is a month ahead, half a year of memory is of winter."""
-    book = Known(summer)
-    truth, found = book.truth().sum(axis=0)[ahead], book.found().sum(axis=0)[ahead]
+    truth, found = summer_book.truth().sum(axis=0)[ahead], summer_book.found().sum(axis=0)[ahead]
     memory = float(np.mean([summer(day + ahead) for day in range(DAYS - 250, DAYS)]))
     assert summer(DAYS + ahead) > 1.4 * memory  # there is something to be told
     assert found == pytest.approx(truth, rel=0.08)

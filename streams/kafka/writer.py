@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import IllegalOperation, KafkaConnectionError, KafkaError
 
 from streams.delivery.outlet import Fenced
 from streams.kafka.connection import abandon
@@ -83,7 +83,14 @@ class PartitionWriter:
                 raise Fenced
             self._usable = False
             await self.producer.begin_transaction()
-            last = await asyncio.gather(*(self._append(target, sent) for target, sent in records.items()))
+            try:
+                last = await asyncio.gather(*(self._append(target, sent) for target, sent in records.items()))
+            except (IllegalOperation, AssertionError):
+                # the answer to one batch ended the transaction before the next was handed over, of which aiokafka says,
+                # or asserts, only that there is no transaction: its end tells why
+                if (end := self.producer._txn_manager.wait_for_transaction_end()).done():
+                    await end
+                raise
             await self.producer.commit_transaction()
             # closed meanwhile: the next writer's worker has read, or will read, the log up to this
             if self.producer._closed:

@@ -324,6 +324,15 @@ def test_what_the_sender_does_not_know_ends_it_with_the_plain_error() -> None:
     assert 'raise KafkaError("Unexpected error during batch delivery")' in source(Sender._sender_routine)
 
 
+def test_a_transaction_that_was_refused_takes_no_more_batches_and_its_end_tells_why() -> None:
+    assert "not self._txn_manager.is_in_transaction()" in source(AIOKafkaProducer.send_batch)
+    assert "raise IllegalOperation(" in source(AIOKafkaProducer.send_batch)
+    assert "assert self.is_in_transaction()" in source(TransactionManager.maybe_add_partition_to_txn)
+    for ends in (TransactionManager.error_transaction, TransactionManager.fatal_error):
+        assert "self._transaction_waiter.set_exception(exc)" in source(ends), ends
+    assert "return self._transaction_waiter" in source(TransactionManager.wait_for_transaction_end)
+
+
 def test_a_commit_that_is_not_answered_is_tried_again() -> None:
     assert "commit_result = txn_manager.needs_transaction_commit()" in source(Sender._maybe_do_transactional_request)
     assert "self._pending_batches" in source(MessageAccumulator.flush_for_commit)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import (
+    IllegalOperation,
     KafkaError,
     KafkaTimeoutError,
+    ProducerFenced,
     RequestTimedOutError,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
@@ -123,4 +126,31 @@ async def test_obstacle_3_a_page_goes_to_aiokafka_in_whole_batches() -> None:
     last = await writer.transact({changelog: records, out: records[:300]}, lambda: True)
     assert producer.handed == [1_000, 300]
     assert last == {changelog: 999, out: 1_299}, "the offset of the last record of each"
+    await idle.stop()
+
+
+async def test_a_batch_handed_over_after_another_was_refused_is_told_why() -> None:
+    """aiokafka says of it only that there is no transaction; the worker would end with that, as with a bug."""
+    writer = PartitionWriter("w", {"bootstrap_servers": "127.0.0.1:9"})
+    idle, calls = writer.producer, count(1)
+    transactions = idle._txn_manager
+    transactions.set_pid_and_epoch(1, 0)
+
+    async def begin_transaction() -> None:
+        transactions.begin_transaction()
+
+    async def send_batch(*arguments: Any, **named: Any) -> asyncio.Future[Any]:
+        if next(calls) == 1:
+            transactions.fatal_error(ProducerFenced())
+            await asyncio.Event().wait()
+        raise IllegalOperation("Can't send messages while not in transaction")
+
+    writer.producer = SimpleNamespace(
+        create_batch=idle.create_batch, begin_transaction=begin_transaction, send_batch=send_batch,
+        _txn_manager=transactions,
+    )  # fmt: skip
+    writer._usable = True
+    record = [(b"k", b"v", ())]
+    with pytest.raises(ProducerFenced):
+        await writer.transact({TopicPartition("changelog", 0): record, TopicPartition("out", 1): record}, lambda: True)
     await idle.stop()

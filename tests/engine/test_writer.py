@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import IllegalOperation, KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from planner.step import Message, Record
 from streams.delivery.outlet import Fenced, Page
@@ -131,36 +131,6 @@ async def test_a_successors_start_fences_the_writer_before_it(rig: Rig, caplog: 
     del before
     gc.collect()
     assert "never retrieved" not in caplog.text
-
-
-async def test_a_batch_handed_over_after_another_was_refused_is_told_why(rig: Rig) -> None:
-    """aiokafka says of it only that there is no transaction."""
-    before, after = rig.writer(), rig.writer()
-    await before.start()
-    await after.start()
-    second_comes_after_refusal(before.producer)
-    one: tuple[bytes, bytes, tuple[()]] = (b"zombie", b"", ())
-    with pytest.raises(VOID) as told:
-        await before.transact({rig.target("out"): [one], rig.target("log"): [one]}, ours)
-    assert isinstance(told.value.__context__, IllegalOperation)
-    assert await rig.keys("out", 0) == await rig.keys("log", 0) == []
-    await before.close()
-    await after.close()
-
-
-def second_comes_after_refusal(producer: Any) -> None:
-    """The first of two batches is refused before the second is handed over, and told after it."""
-    send_batch = producer.send_batch
-    handed: list[asyncio.Future[Any]] = []
-
-    async def waits(*arguments: Any, **named: Any) -> Any:
-        if handed:
-            await asyncio.wait(handed)
-        handed.append(await send_batch(*arguments, **named))
-        handed[0].add_done_callback(lambda refused: refused.exception())
-        return asyncio.get_running_loop().create_future()  # tells nothing yet
-
-    producer.send_batch = waits
 
 
 @pytest.mark.parametrize("committing", [False, True])

@@ -54,7 +54,7 @@ from planner.records import DeadLetter, check_key, dead_letter_message, dead_let
 from planner.refusal import Refused
 from planner.reorder.actions import act
 from planner.site.state import SiteState
-from planner.step import Effects, Entries, Message, Record
+from planner.step import TURN, Effects, Entries, Message, Record
 from planner.why import explain
 
 CATALOGUE_ENTRY = b"catalogue"
@@ -82,7 +82,7 @@ class PlanStep:
         self._event_clock = EventClock() if clock == "event" else None
         self._sites = Sites(Catalogue(catalogue), each_day=clock == "event")
         self._reader = RequirementReader()
-        self._handlers: Final[dict[str, Callable[[Record, Effects], None]]] = {
+        self._handlers: Final[dict[str, Callable[[Record, Effects], Iterator[None]]]] = {
             "requirements": self._fold_requirement,
             "stock": self._fold_event,
             "orders": self._fold_event,
@@ -119,19 +119,23 @@ class PlanStep:
         return {"clock": clock, "catalogue_version": None if self._catalogue_kept else self.catalogue.version}
 
     def fold(self, chunk: Sequence[Record], *, caught_up: bool = True) -> Iterator[Effects]:
-        """Advance by a chunk; one page of effects. See ``planner.step.Step``."""
+        """Advance by a chunk; one page of effects, after turns for others. See ``planner.step.Step``."""
         effects = Effects()
+        for _ in self._fold(chunk, effects, caught_up=caught_up):
+            yield TURN
+        yield effects
+
+    def _fold(self, chunk: Sequence[Record], effects: Effects, *, caught_up: bool) -> Iterator[None]:
         queue = self._sites.queue
         queue.folded(chunk[0].topic if chunk else None, len(chunk), caught_up=caught_up)
         for record in chunk:
-            self._handlers[record.topic](record, effects)
+            yield from self._handlers[record.topic](record, effects)
         if self._event_clock is not None:
             if (latest := self._event_clock.greatest) is not None and not queue.in_backlog:
-                self._sites.advance(latest, effects)
+                yield from self._sites.advance(latest, effects)
             self._event_clock.behind = "requirements" in queue.behind
             effects.writes.update(self._event_clock.take_writes())
-        self._sites.finish(effects)
-        yield effects
+        yield from self._sites.finish(effects)
 
     def due(self) -> list[Message]:
         """Forecasts of the keys touched since they were last told, newest state, of some sites."""
@@ -187,10 +191,10 @@ class PlanStep:
 
     # --- requirements -------------------------------------------------------------------------------------
 
-    def _fold_requirement(self, record: Record, effects: Effects) -> None:
+    def _fold_requirement(self, record: Record, effects: Effects) -> Iterator[None]:
         read = self._reader.read(record)
         if isinstance(read, ClockTicked):
-            self._fold_hour(read, effects)
+            yield from self._fold_hour(read, effects)
             return
         if isinstance(read, DeadLetter):
             effects.messages.append(dead_letter_message(record, read))
@@ -200,7 +204,7 @@ class PlanStep:
         occurred_at = message.occurred_at.astimezone(UTC)
         # its hour came before it; without any, the log is from before hours were told here
         if self._event_clock is not None and self._event_clock.see(occurred_at, waits=True):
-            self._sites.advance(occurred_at, effects)
+            yield from self._sites.advance(occurred_at, effects)
         planned = self._sites.get_or_add(message.site)
         planned.touched.events += 1
         if apply_requirement(planned, self.catalogue, read, effects.counts):
@@ -211,7 +215,7 @@ class PlanStep:
 
     # --- events of a site ---------------------------------------------------------------------------------
 
-    def _fold_event(self, record: Record, effects: Effects) -> None:
+    def _fold_event(self, record: Record, effects: Effects) -> Iterator[None]:
         event = decode(_ADAPTERS[record.topic], record)
         if isinstance(event, DeadLetter):
             effects.messages.append(dead_letter_message(record, event))
@@ -226,7 +230,7 @@ class PlanStep:
             if self._event_clock is None:
                 not_ahead("occurred_at", occurred_at, record.timestamp_ms)
             elif self._event_clock.see(occurred_at, waits=self._sites.queue.in_backlog):
-                self._sites.advance(occurred_at, effects)
+                yield from self._sites.advance(occurred_at, effects)
             known = self._sites.get(event.site)
             if known is not None and event.event_id in known.state.seen:
                 status, reason = OutcomeStatus.DUPLICATE, "same-event"
@@ -285,7 +289,7 @@ class PlanStep:
 
     # --- time and catalogue -------------------------------------------------------------------------------
 
-    def _fold_clock(self, record: Record, effects: Effects) -> None:
+    def _fold_clock(self, record: Record, effects: Effects) -> Iterator[None]:
         event = decode(CLOCK_EVENTS, record)
         if isinstance(event, DeadLetter):
             effects.messages.append(dead_letter_message(record, event))
@@ -295,14 +299,14 @@ class PlanStep:
             now = believed("now", event.now)
             if self._event_clock is None:
                 not_ahead("now", now, record.timestamp_ms)
-                self._sites.advance(now, effects, event.event_id)
+                yield from self._sites.advance(now, effects, event.event_id)
             elif self._event_clock.see(now, waits=self._sites.queue.in_backlog):
-                self._sites.advance(now, effects, event.event_id)
+                yield from self._sites.advance(now, effects, event.event_id)
         except Refused:
             # nobody waits for its outcome, and a clock that was never set must not move the plan
             effects.counts["ticks_refused"] += 1
 
-    def _fold_hour(self, tick: ClockTicked, effects: Effects) -> None:
+    def _fold_hour(self, tick: ClockTicked, effects: Effects) -> Iterator[None]:
         """A partition of ``expand`` says that an hour of its bookings begins; what follows it here is of that hour."""
         if self._event_clock is None:
             # written by a worker whose time came from the events; ours comes from ``clock``
@@ -313,9 +317,9 @@ class PlanStep:
         except Refused:
             effects.counts["ticks_refused"] += 1
             return
-        self._sites.advance(watermark, effects, tick.event_id)
+        yield from self._sites.advance(watermark, effects, tick.event_id)
 
-    def _fold_catalogue(self, record: Record, effects: Effects) -> None:
+    def _fold_catalogue(self, record: Record, effects: Effects) -> Iterator[None]:
         bundle = read_catalogue(record)
         if isinstance(bundle, DeadLetter):
             # the step of ``expand`` keeps it and says so
@@ -329,4 +333,4 @@ class PlanStep:
         if known:
             return
         effects.counts["catalogues"] += 1
-        self._sites.adopt(Catalogue(bundle), effects, f"catalogue/{bundle.version}/{self.partition}")
+        yield from self._sites.adopt(Catalogue(bundle), effects, f"catalogue/{bundle.version}/{self.partition}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 
 class Record(NamedTuple):
@@ -47,6 +47,10 @@ class Effects:
     """Another page of the same chunk follows. The applied offset is written with the page that has none after it."""
 
 
+TURN: Final = Effects(more=True)
+"""A page without anything: the fold takes long, and others may run before it goes on. Never changed."""
+
+
 class Entries(Protocol):
     """The table of one partition, as a step may read it: entries by key, or all with a prefix."""
 
@@ -69,6 +73,7 @@ class Step(Protocol):
 
         Nearly always one page. A change of the catalogue may give several; the engine makes each page durable
         before it asks for the next, and writes the applied offset with the last: all others say ``more=True``.
+        Between them, and in the middle of a record's work, there may be any number of ``TURN``.
         """
 
     def due(self) -> list[Message]:

@@ -22,7 +22,7 @@ from faust.types import TP
 
 from planner.journal import applied_message
 from planner.messages import OutcomeStatus
-from planner.step import Effects, Entries, Message, Record, Step
+from planner.step import TURN, Effects, Entries, Message, Record, Step
 from streams import metrics, names
 from streams.delivery.chunk import Chunk
 from streams.delivery.outlet import Fenced, Outlet, Page
@@ -94,8 +94,11 @@ class Engine:
 
     # --- partitions come and go -------------------------------------------------------------------------------
 
-    def restore(self, partitions: set[int]) -> None:
-        """Own exactly these partitions, each restored from its table. Steps are never carried over a rebalance."""
+    async def restore(self, partitions: set[int]) -> None:
+        """Own exactly these partitions, each restored from its table. Steps are never carried over a rebalance.
+
+        A partition takes seconds when it is large: after each, others may run, such as the worker's heartbeat.
+        """
         self.drop()
         self._closing = False
         for partition in sorted(partitions):
@@ -118,6 +121,7 @@ class Engine:
                 applied=applied,
                 seconds=round(time.perf_counter() - began, 3),
             )
+            await asyncio.sleep(0)
         self._touched.set()
 
     def drop(self) -> None:
@@ -243,14 +247,14 @@ class Engine:
         caught_up = chunk.behind <= 0
         pages = iter(slot.step.fold(records, caught_up=caught_up)) if records else iter(())
         position = {names.position_key(topic): b"%d" % chunk.end}
-        started = time.perf_counter()
         last = False
         while not last:
             try:
-                effects = next(pages, Effects())
+                effects = await self._next_page(slot, pages)
+            except Fenced:
+                raise
             except Exception as error:
                 raise self._failed(topic, chunk, records, error) from error
-            metrics.step_seconds.labels(self.agent).observe(time.perf_counter() - started)
             last = not effects.more
             if last:
                 effects.messages.append(
@@ -260,12 +264,25 @@ class Engine:
                     )
                 )  # fmt: skip
             await self._deliver(slot, chunk, effects, position if last else {})
-            started = time.perf_counter()
         slot.applied[topic] = chunk.end
         slot.made_with = None
         self._touched.set()
         metrics.records.labels(self.agent, topic).inc(len(records))
         metrics.chunk_records.labels(self.agent).observe(len(records))
+
+    async def _next_page(self, slot: _Slot, pages: Iterator[Effects]) -> Effects:
+        """The next page of a fold. What takes long gives turns: others run, and the partition may be lost meanwhile."""
+        took_s = 0.0
+        while True:
+            began = time.perf_counter()
+            effects = next(pages, None) or Effects()
+            took_s += time.perf_counter() - began
+            if effects is not TURN:
+                metrics.step_seconds.labels(self.agent).observe(took_s)
+                return effects
+            await asyncio.sleep(0)
+            if slot.dropped:
+                raise Fenced
 
     async def _deliver(self, slot: _Slot, chunk: Chunk, effects: Effects, position: Mapping[bytes, bytes]) -> None:
         page = Page(

@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 import orjson
 from pydantic import BaseModel
 
-from planner.step import Message, Record, Step
+from planner.step import TURN, Message, Record, Step
 from planner.topics import CATALOGUE_KEY, composed_key
 
 S = TypeVar("S", bound=Step)
@@ -154,6 +154,8 @@ class Driver(Generic[S]):
         position = {composed_key("@position", last.topic): str(last.offset + 1).encode()}
         durable, more = 0, True
         for page in self.step.fold(records, caught_up=caught_up):
+            if page is TURN:
+                continue
             if not more:
                 raise AssertionError("a page came after one that said it was the last")
             self.published += page.messages

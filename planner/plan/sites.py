@@ -110,8 +110,9 @@ class Sites:
 
     # --- time and catalogue -------------------------------------------------------------------------------
 
-    def advance(self, instant: datetime, effects: Effects, tick: str | None = None) -> None:
-        """Time has reached ``instant`` (in UTC). What it does not cross costs nothing.
+    def advance(self, instant: datetime, effects: Effects, tick: str | None = None) -> Iterator[None]:
+        """Time has reached ``instant`` (in UTC). What it does not cross costs nothing. A turn after each site that it
+        wakes: a day begins at all sites of a time zone at once, and takes each of them many milliseconds.
 
         What time alone changes is put down to the event id ``tick`` of the clock; where other events told the time,
         to ``clock/<instant>``: a site's alert is not the doing of another site's delivery.
@@ -125,16 +126,18 @@ class Sites:
         for planned in self:
             if planned.wake is None or planned.wake <= self.now:
                 self._wake_site(planned, effects, cause)
+                yield
         self._wake = self._earliest_wake()
 
-    def adopt(self, catalogue: Catalogue, effects: Effects, cause: str) -> None:
-        """A catalogue comes into force: everything is planned again by it."""
+    def adopt(self, catalogue: Catalogue, effects: Effects, cause: str) -> Iterator[None]:
+        """A catalogue comes into force: everything is planned again by it. A turn after each site."""
         self.catalogue = catalogue
         for planned in self:
             planned.adopt(catalogue)
             planned.touched.cause = cause
             self.touched(planned, by_event=False)
             self._wake_site(planned, effects, cause)  # days that went by while it was unknown end before it is planned
+            yield
         self._wake = EARLIEST
 
     def _earliest_wake(self) -> datetime:
@@ -167,11 +170,12 @@ class Sites:
         for planned in self:
             planned.touched.all_items = True
 
-    def finish(self, effects: Effects) -> None:
-        """Review those whose turn it is, and write what was touched."""
+    def finish(self, effects: Effects) -> Iterator[None]:
+        """Review those whose turn it is, and write what was touched. A turn after each review."""
         if self.now is not None:
             for site in self.queue.next_reviews():
                 self._review(self._planned[site], effects)
+                yield
         for planned in (self._planned[site] for site in self._written):
             effects.writes.update(take_writes(planned.state, planned.touched))
         self._written.clear()

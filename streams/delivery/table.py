@@ -59,8 +59,8 @@ class ChunkTable(Table):  # type: ignore[misc]
 
     def __init__(self, app: Any, *, make_store: Callable[[ChunkTable], ChunkStore], **kwargs: Any) -> None:
         self._make_store = make_store
-        self.on_restorable: list[Callable[[set[int]], None]] = []
-        """Called with the active partitions when their entries are complete."""
+        self.on_restorable: list[Callable[[set[int]], Awaitable[None]]] = []
+        """Awaited with the active partitions when their entries are complete."""
         self.take_over: Callable[[set[int]], Awaitable[None]]
         """Called with the active partitions before their entries are recovered; set by the app."""
         # one chunk at a time is applied; 1 itself would make Faust read active changelogs for ever
@@ -81,7 +81,7 @@ class ChunkTable(Table):  # type: ignore[misc]
         """Entries of the active partitions are complete."""
         await super().on_recovery_completed(active_tps, standby_tps)
         for restorable in self.on_restorable:
-            restorable({tp.partition for tp in active_tps})
+            await restorable({tp.partition for tp in active_tps})
 
     def on_key_set(self, key: Any, value: Any) -> None:
         """Closed: see the module."""

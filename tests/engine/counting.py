@@ -140,11 +140,11 @@ async def work(settings: Settings) -> int:
 
 
 async def _tell_given(agent: str, take_over: Callable[[set[int]], Awaitable[None]], partitions: set[int]) -> None:
-    _tell("is given", agent, partitions)
+    await _tell("is given", agent, partitions)
     await take_over(partitions)
 
 
-def _tell(what: str, agent: str, partitions: set[int]) -> None:
+async def _tell(what: str, agent: str, partitions: set[int]) -> None:
     read = metrics.changelog_records.labels(names.table_name(agent))._value.get()
     print(f"{what} {agent} {sorted(partitions)} having read {read:.0f} changelog records", flush=True)
 

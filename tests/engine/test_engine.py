@@ -47,7 +47,7 @@ async def test_records_that_were_applied_are_skipped() -> None:
 async def test_a_restart_continues_where_the_table_ends() -> None:
     rig = Rig()
     await rig.engine.apply(chunk(0, 1))
-    rig.engine.restore({0})
+    await rig.engine.restore({0})
     assert len(rig.made) == 2
     assert rig.step.restored[b"bookings/1"] == b"v"
     assert rig.engine.applied_offset(BOOKINGS) == 2
@@ -115,6 +115,47 @@ async def test_each_page_is_durable_before_the_next_and_the_last_has_the_positio
     assert [bool(page.applied) for page in rig.outlet.pages] == [False, False, True]
 
 
+async def test_others_run_while_a_fold_takes_long_and_see_nothing_of_it() -> None:
+    rig = Rig()
+    seen: list[int] = []
+
+    async def other() -> None:
+        for _ in range(3):
+            seen.append(len(rig.outlet.pages))
+            await asyncio.sleep(0)
+
+    long = replace(chunk(0, 1, 2), records=[record(0), record(1, b"long"), record(2, b"long")])
+    running = asyncio.create_task(other())
+    assert await rig.engine.apply(long)
+    assert seen == [0, 0], "once for each turn"
+    assert len(rig.outlet.pages) == 1
+    assert len(rig.outlet.messages) == 3
+    await running
+
+
+async def test_a_partition_lost_while_a_fold_takes_long_is_not_folded_to_its_end() -> None:
+    rig = Rig()
+    long = replace(chunk(0, 1), records=[record(0, b"long"), record(1, b"bug")])
+    folding = asyncio.create_task(rig.engine.apply(long))
+    await asyncio.sleep(0)
+    rig.engine.drop()
+    assert not await folding
+    assert rig.outlet.pages == []
+
+
+async def test_a_restore_of_many_partitions_lets_others_run_after_each() -> None:
+    rig = Rig()
+    seen: list[int] = []
+
+    async def other() -> None:
+        while len(rig.engine.steps) < 3:
+            seen.append(len(rig.engine.steps))
+            await asyncio.sleep(0)
+
+    await asyncio.gather(rig.engine.restore({0, 1, 2}), other())
+    assert seen == [1, 2]
+
+
 async def test_a_crash_between_pages_folds_the_chunk_again() -> None:
     rig = Rig(page_records=2, retry_limit_s=0)
     rig.outlet.failures = []
@@ -131,7 +172,7 @@ async def test_a_crash_between_pages_folds_the_chunk_again() -> None:
     rig.outlet.deliver = fail_at_second  # type: ignore[method-assign]
     with pytest.raises(ConnectionError):
         await rig.engine.apply(chunk(0, 1, 2, 3))
-    rig.engine.restore({0})
+    await rig.engine.restore({0})
     assert rig.engine.applied_offset(BOOKINGS) is None
     rig.engine.begins_at(BOOKINGS, 0)
     assert await rig.engine.apply(chunk(0, 1, 2, 3))
@@ -163,7 +204,7 @@ async def test_a_bug_stops_the_worker_and_names_the_record() -> None:
         await rig.engine.apply(faulty)
     assert rig.table == {}, "nothing of the chunk is written, so nothing is committed"
     assert metrics.bugs.labels("expand", "bookings")._value.get() == before + 1
-    rig.engine.restore({0})
+    await rig.engine.restore({0})
     with capture_logs() as logs, pytest.raises(StepFailed):
         rig.step.fold = lambda chunk, caught_up=True: _raise(record(5, content))  # type: ignore[assignment, method-assign, misc]
         await rig.engine.apply(chunk(0, 1))
@@ -329,7 +370,7 @@ async def test_the_journal_says_what_was_applied_in_which_order() -> None:
     ]
     assert [one.restored is not None for one in journal(rig)] == [True, False, False]
     assert {(message.key, message.partition) for message in rig.outlet.journal} == {(b"expand", 0)}
-    rig.engine.restore({0})
+    await rig.engine.restore({0})
     await rig.engine.apply(chunk(4))
     assert journal(rig)[-1].restored is not None, "the first chunk after a restore says so"
 

@@ -12,6 +12,8 @@ import planner.plan.queue
 import planner.plan.sites
 from planner.plan.queue import BACKLOG_RECORDS, RECORDS_PER_REVIEW, SITES_PER_PUBLICATION, SiteQueue
 from planner.plan_step import PlanStep
+from planner.step import TURN
+from tests.driver import Driver
 from tests.plan.clinic import (
     MAGNESIUM,
     NORTH,
@@ -115,6 +117,33 @@ def test_sites_with_nothing_to_tell_do_not_keep_the_others_waiting(monkeypatch: 
     monkeypatch.setattr(planner.plan.queue, "SITES_PER_PUBLICATION", 1)
     assert {message.key.split(b"\x1f")[0] for message in driver.step.due() if message.key} == {b"north"}
     assert driver.step.due() == []
+
+
+def turns(driver: Driver[PlanStep], topic: str) -> int:
+    """Fold what waits of a topic; how often others may run before the page comes."""
+    pages = list(driver.step.fold(driver.backlog(topic)))
+    assert [page is TURN for page in pages] == [True] * (len(pages) - 1) + [False]
+    return len(pages) - 1
+
+
+@pytest.mark.parametrize("clock", ["wall", "event"])
+def test_others_may_run_after_each_site_of_which_a_day_begins_or_that_is_reviewed(clock: str) -> None:
+    """At a thousand sites of one time zone that is half a minute."""
+    driver, desk = start(clock)
+    stocked(driver, desk)
+    driver.feed("stock", Desk(SOUTH).received(at(0), MAGNESIUM, 1))
+    driver.append("clock", tick(at(0) + timedelta(seconds=5)))
+    assert turns(driver, "clock") == 0, "time alone costs nothing"
+    driver.append("clock", tick(at(1)))
+    assert turns(driver, "clock") == (2 + 2 if clock == "wall" else 2), "where events tell the time, both go together"
+
+
+def test_others_may_run_after_each_site_that_a_new_catalogue_plans_anew() -> None:
+    driver, desk = start()
+    stocked(driver, desk)
+    driver.feed("stock", Desk(SOUTH).received(at(0), MAGNESIUM, 1))
+    driver.append("catalogue", bundle(service_level="0.9"))
+    assert turns(driver, "catalogue") == 2 + 2
 
 
 # --- after a restart --------------------------------------------------------------------------------------

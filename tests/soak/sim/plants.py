@@ -157,7 +157,7 @@ PLANTS: Final[dict[Plant, tuple[int, str]]] = {
     stale_versions_are_applied: (1, "replays"),
     applied_twice_after_a_crash: (1, "ends_once"),
     position_not_written: (1, "run"),
-    a_gap_is_passed_over: (5, "ends_once"),
+    a_gap_is_passed_over: (18, "ends_once"),
     zombies_write: (92, "run"),
     a_dead_letter_is_lost: (4, "ends_once"),
     a_receipt_is_one_short: (1, "conserved"),

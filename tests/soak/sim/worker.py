@@ -19,6 +19,7 @@ from streams import names
 from streams.delivery.chunk import Chunk
 from streams.delivery.outlet import Fenced, Page
 from streams.engine import Engine
+from tests.engine.fakes import at_once
 
 if TYPE_CHECKING:
     from tests.soak.sim.world import Slot, World
@@ -130,7 +131,7 @@ class Worker:
         self.partitions = partitions
         self.positions = {}
         for agent, engine in self.engines.items():
-            engine.restore(partitions)
+            at_once(engine.restore(partitions))
             for partition in sorted(partitions):
                 for topic in names.INPUTS[agent]:
                     applied = engine.applied_offset(TP(topic, partition))

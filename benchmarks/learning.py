@@ -6,6 +6,7 @@ are those of the stated priors. What the steps do beside it is the same: need, p
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections import Counter
@@ -21,6 +22,7 @@ from planner.catalogue.model import Bundle
 from planner.plan_step import PlanStep
 from planner.step import Effects, Message, Record, Step
 from planner.verify.refold import MemoryTable
+from streams.worker import GARBAGE_THRESHOLDS
 
 EVENTS = 80_000
 CHUNK = 1_000
@@ -97,6 +99,8 @@ class Pair:
 
 def main(*, city: Path = load.CITY_FILE, limit: int = EVENTS) -> None:
     """Print the table."""
+    thresholds = gc.get_threshold()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)  # as a worker does
     events = load.city_events(city)[:limit]
     bundle = load.default_bundle()
     pairs = [Pair(bundle, learning=True), Pair(bundle, learning=False)]
@@ -107,6 +111,7 @@ def main(*, city: Path = load.CITY_FILE, limit: int = EVENTS) -> None:
             pair.apply(chunk, last=begin + CHUNK >= len(events))
         if begin and begin % (20 * CHUNK) == 0:
             print(f"{begin:,} of {len(events):,} events", file=sys.stderr, flush=True)
+    gc.set_threshold(*thresholds)
     rows = []
     for pair in pairs:
         total = pair.seconds.total()

@@ -9,6 +9,7 @@ import numpy as np
 from planner.catalogue.index import Catalogue
 from planner.forecast.outlook import Floats
 from planner.learning import daily_use, lateness, scoring
+from planner.learning.booked import Booked
 from planner.learning.series_day import close_series
 from planner.messages import HORIZON_DAYS
 from planner.site.state import SETTLE_DAYS, SiteState
@@ -26,8 +27,9 @@ def close_day(state: SiteState, catalogue: Catalogue, touched: Touched) -> None:
     close_series(state, catalogue)
     _close_book(state, catalogue)
     path = learned.book.path(catalogue, state.site, learned.book.today)
-    learned.keep.close_day(learned.losses, state.demand, state.today, path.hazard)
-    learned.keep.balance_day(state.demand, state.today + 1, path.survives, path.missed)
+    booked = Booked.of(state.demand, state.today + 1)
+    learned.keep.close_day(learned.losses, booked, path.hazard)
+    learned.keep.balance_day(booked, path.survives, path.missed)
     scoring.close_day(state, catalogue, touched)
     daily_use.close_day(state, catalogue, touched)
     lateness.close_day(state, catalogue, touched)

@@ -34,6 +34,7 @@ import numpy.typing as npt
 import orjson
 
 from planner.forecast.outlook import Floats
+from planner.learning.booked import GROUP_OF, GROUPS, WEEK, Booked, Weights, group_of, weekday_of
 from planner.learning.packed import pack, rounded, unpack
 from planner.messages import HORIZON_DAYS
 from planner.site.segment import parse
@@ -52,16 +53,11 @@ GAIN_MOST: Final = 12.0
 """More is not kept, so that factors which have become wrong are dropped soon."""
 LARGEST: Final = 4.0
 """A segment's factor lies in [1/LARGEST, LARGEST]."""
-TO_GO_FROM: Final = (0, 1, 3, 7, 14, 28, 56)
-"""First number of days to go of each group within which bookings are compared."""
-GROUPS: Final = len(TO_GO_FROM)
 LEVELS_MOST: Final = 48
 """Levels kept of a factor, those with the most losses; another one's risk is 1."""
-WEEK: Final = 7
 _DECAY: Final = 0.5 ** (1 / HALF_LIFE_DAYS)
 _FORGOTTEN: Final = 1e-3
 _LEAST: Final = 1e-9
-_GROUP_OF: Final[npt.NDArray[np.intp]] = np.searchsorted(TO_GO_FROM, np.arange(HORIZON_DAYS), side="right") - 1
 _ALIKE: Final[Floats] = np.ones((WEEK, HORIZON_DAYS))
 _AHEAD: Final[npt.NDArray[np.intp]] = np.arange(HORIZON_DAYS)
 _FORMAT: Final = 1
@@ -69,8 +65,6 @@ _FACTORS: Final = ("protocol", "kind", "lead", "source", "weekday")
 
 Cell = tuple[str, int, int]
 """Segment, weekday of the session (Monday 0), group of days to go (of a miss: 0)."""
-Demand = Mapping[int, Mapping[tuple[str, str], int]]
-"""Day (ordinal) → (segment, profile) → bookings: ``SiteState.demand``."""
 
 
 @dataclass(slots=True)
@@ -82,7 +76,7 @@ class Losses:
     def observe_loss(self, segment: str, day: int, kind: Kind, today: int) -> None:
         """A booking of ``segment`` for ``day`` (ordinal) is lost ``today``."""
         counts = self.counts[kind]
-        cell = (segment, _weekday(day), _group(day - today) if kind == "lost" else 0)
+        cell = (segment, weekday_of(day), group_of(day - today) if kind == "lost" else 0)
         counts[cell] = counts.get(cell, 0) + 1
 
     def encode(self) -> bytes:
@@ -97,15 +91,6 @@ class Losses:
             raise ValueError(f"losses entry: found format {found!r}; expected {_FORMAT}")
         made = {kind: {(s, w, g): n for s, w, g, n in rows} for kind, rows in zip(KINDS, body, strict=True)}
         return cls(made)
-
-
-class _AtRisk(NamedTuple):
-    """Bookings, weighed, by cell."""
-
-    segments: list[str]
-    """In order."""
-    weights: Floats
-    """Shape (segments, 7, GROUPS)."""
 
 
 @dataclass(slots=True)
@@ -126,7 +111,7 @@ class _Risks:
             result *= risks.get(level, 1.0)
         return result
 
-    def close(self, lost: Mapping[Cell, int], learned: _AtRisk, at_risk: _AtRisk) -> None:
+    def close(self, lost: Mapping[Cell, int], learned: Weights, at_risk: Weights) -> None:
         """A day is over.
 
         Args:
@@ -154,7 +139,7 @@ class _Risks:
         whole = sums.sum() / totals.sum() if totals.any() else 1.0
         self.means = np.divide(sums, totals, out=np.full(GROUPS, whole), where=totals > 0).tolist()
 
-    def _expect(self, learned: _AtRisk) -> None:
+    def _expect(self, learned: Weights) -> None:
         """Add expected losses to each level, with the other factors' risks applied."""
         segments = learned.segments
         losses = (learned.weights / np.array(self.means)).sum(axis=2) * self._products(segments)
@@ -262,27 +247,24 @@ class Keep:
         result: Floats = kept * (1 - np.minimum(missed * not_coming, 1.0))
         return result
 
-    def balance_day(self, demand: Demand, first: int, survives: Floats, missed: Floats) -> None:
-        """Scale the probabilities to what the site's bookings have on the whole, from the morning of ``first``
-        (ordinal) on. ``survives`` and ``missed``: see ``probability``."""
+    def balance_day(self, booked: Booked, survives: Floats, missed: Floats) -> None:
+        """Scale the probabilities to what the site's bookings have on the whole.
+
+        Args:
+            booked: live bookings from the morning on.
+            survives, missed: see ``probability``.
+        """
         self.balance = np.ones(HORIZON_DAYS)
         self._morning = None
         if not any(map(self.helps, KINDS)):
             return
-        numbers: dict[str, Floats] = {}
-        for ahead in range(HORIZON_DAYS):
-            for (segment, _), n in demand.get(first + ahead, {}).items():
-                numbers.setdefault(segment, np.zeros(HORIZON_DAYS))[ahead] += n
-        booked, apart = np.zeros((2, HORIZON_DAYS))
-        if numbers:
-            segments = sorted(numbers)
-            unbalanced = self._unbalanced(segments, _weekday(first), survives, missed)
-            for segment, of_segment in zip(segments, unbalanced, strict=True):
-                booked += numbers[segment]
-                apart += numbers[segment] * of_segment
-            by_segment = dict(zip(segments, unbalanced, strict=True))
-            self._morning = _Morning(_weekday(first), survives, missed, by_segment)
-        whole = booked * survives * (1 - missed)
+        numbers, weekday = booked.numbers[:, :HORIZON_DAYS], weekday_of(booked.first)
+        apart = np.zeros(HORIZON_DAYS)
+        if booked.segments:
+            unbalanced = self._unbalanced(booked.segments, weekday, survives, missed)
+            apart = (numbers * unbalanced).sum(axis=0)
+            self._morning = _Morning(weekday, survives, missed, dict(zip(booked.segments, unbalanced, strict=True)))
+        whole = numbers.sum(axis=0) * survives * (1 - missed)
         self.balance = rounded(np.divide(whole, apart, out=self.balance, where=apart > 0))
 
     def helps(self, kind: Kind) -> bool:
@@ -296,27 +278,25 @@ class Keep:
         if found is None:
             risks = self.kinds[kind]
             by_weekday = np.array([risks.product((segment, weekday, 0)) for weekday in range(WEEK)])
-            relative = risks.means[0] / np.array(risks.means)[_GROUP_OF]
+            relative = risks.means[0] / np.array(risks.means)[GROUP_OF]
             found = np.clip(by_weekday[:, None] * relative, 1 / LARGEST, LARGEST)
             self._factors[kind, segment] = found
         return found
 
-    def close_day(self, losses: Losses, demand: Demand, today: int, hazard: Floats) -> None:
-        """The day ``today`` (ordinal) is over; its ``losses`` are forgotten.
+    def close_day(self, losses: Losses, booked: Booked, hazard: Floats) -> None:
+        """A day is over; its ``losses`` are forgotten.
 
         Args:
             losses: those of the day.
-            demand: live bookings at its end.
-            today: see above.
-            hazard: of the site's bookings, of being lost on a day, by days to go from 0; shape (any,), the last one
-                holding for what is farther. Only its shape matters.
+            booked: live bookings at its end, from the next day on.
+            hazard: of the site's bookings, of being lost on a day, by days to go from 0; shape (at most
+                HORIZON_DAYS,), the last one holding for what is farther. Only its shape matters.
         """
-        at_risk = _at_risk(demand, today + 1, hazard)
-        due, week = _sessions(demand, today + 1, 1), _sessions(demand, today + 1, WEEK)
+        at_risk = booked.at_risk(hazard)
         lost = losses.counts if self.begun else {kind: {} for kind in KINDS}
         self.kinds["lost"].close(lost["lost"], at_risk, at_risk)
         # all sessions of a day have one weekday: what is relative to the others is so over a week
-        self.kinds["missed"].close(lost["missed"], due, week)
+        self.kinds["missed"].close(lost["missed"], booked.within(1), booked.within(WEEK))
         for counts in losses.counts.values():
             counts.clear()
         self.begun = True
@@ -359,53 +339,3 @@ def _forget(levels: dict[str, list[float]]) -> None:
     kept = sorted(levels.items(), key=lambda entry: (-entry[1][0] - entry[1][1], entry[0]))[:LEVELS_MOST]
     levels.clear()
     levels.update(sorted((level, pair) for level, pair in kept if sum(pair) >= _FORGOTTEN))
-
-
-def _group(to_go: int) -> int:
-    return int(_GROUP_OF[min(max(to_go, 0), HORIZON_DAYS - 1)])
-
-
-def _weekday(day: int) -> int:
-    return (day - 1) % WEEK  # ordinal 1 was a Monday
-
-
-_EXACT: Final = 1 << 40
-
-
-def _at_risk(demand: Demand, first: int, hazard: Floats) -> _AtRisk:
-    """Losses to be expected on day ``first`` of the bookings from then on.
-
-    Added up in whole 2⁻⁴⁰ths: the same to the bit in whatever order the days and segments come.
-    """
-    parts: npt.NDArray[np.int64] = np.rint(hazard * _EXACT).astype(np.int64)
-    losses: list[int] = parts.tolist()
-    groups: list[int] = _GROUP_OF.tolist()
-    beyond, farthest = len(losses) - 1, HORIZON_DAYS - 1
-    sums: dict[str, list[int]] = {}
-    for day, counts in demand.items():
-        to_go = day - first
-        if to_go < 0:
-            continue
-        loss = losses[min(to_go, beyond)]
-        cell = _weekday(day) * GROUPS + groups[min(to_go, farthest)]
-        for (segment, _), n in counts.items():
-            of_segment = sums.get(segment)
-            if of_segment is None:
-                of_segment = sums[segment] = [0] * (WEEK * GROUPS)
-            of_segment[cell] += n * loss
-    return _dense(sums, 1 / _EXACT)
-
-
-def _sessions(demand: Demand, first: int, days: int) -> _AtRisk:
-    """Bookings of some days from ``first`` on, all in one group."""
-    sums: dict[str, list[int]] = {}
-    for day in range(first, first + days):
-        for (segment, _), n in demand.get(day, {}).items():
-            sums.setdefault(segment, [0] * (WEEK * GROUPS))[_weekday(day) * GROUPS] += n
-    return _dense(sums, 1.0)
-
-
-def _dense(sums: Mapping[str, list[int]], unit: float) -> _AtRisk:
-    segments = sorted(sums)
-    weights = np.array([sums[segment] for segment in segments], dtype=np.float64)
-    return _AtRisk(segments, weights.reshape(len(segments), WEEK, GROUPS) * unit)

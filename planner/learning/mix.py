@@ -78,6 +78,8 @@ _AHEAD: Final = np.arange(HORIZON_DAYS)
 _LEADS: Final = np.array(LEADS_DAYS)
 _LOG_LEADS: Final = np.log(_LEADS)
 _LOG_DAYS: Final = np.log(np.arange(HORIZON_DAYS) + 1)
+_BETWEEN_LEADS: Final = np.stack([np.interp(_LOG_DAYS, _LOG_LEADS, one) for one in np.eye(_LEADS.size)], axis=1)
+"""Interpolates, by the logarithm of days, what is known by lead; shape (H, leads)."""
 _LOSS_DECAY: Final = 0.5 ** (1 / LOSS_HALF_LIFE_DAYS)
 _SPREAD_DECAY: Final = 0.5 ** (1 / SPREAD_HALF_LIFE_DAYS)
 _WIDTH: Final = len(EXPERTS) + 4
@@ -162,7 +164,8 @@ class Mix:
         weights = np.where(able, relative**-SHARPNESS, 0.0)
         weights /= np.sqrt(np.maximum(_SAME_FAMILY @ able.astype(np.float64), 1.0))
         weights /= weights.sum(axis=1, keepdims=True)
-        return np.stack([np.interp(_LOG_DAYS, _LOG_LEADS, column) for column in weights.T], axis=1)
+        by_day: Floats = _BETWEEN_LEADS @ weights
+        return by_day
 
     def path(self, paths: Paths, factors: Floats, season: Floats) -> Path:
         """The experts' paths mixed; ``factors``: as of ``corrections``; ``season``: its index by day ahead."""

@@ -82,6 +82,7 @@ class Scores:
         self._waiting: list[_Noted] = []
         self._factors: Floats | None = None  # of all series, (leads, series); a cache
         self._by_day: tuple[tuple[str, ...], int, Floats] | None = None  # a cache as well
+        self._weekdays: tuple[Floats | None] | None = None  # another
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Scores) and self.encode() == other.encode()
@@ -118,7 +119,7 @@ class Scores:
             self._waiting = [noted for noted in self._waiting if noted.origin + LEADS[noted.lead] > day]
             self._score(due)
             self._choose()
-        self._factors = self._by_day = None
+        self._factors = self._by_day = self._weekdays = None
 
     def _score(self, due: list[_Noted]) -> None:
         """Add the errors of totals that are known now; at most one a lead."""
@@ -189,8 +190,10 @@ class Scores:
     def _by_weekday(self) -> Floats | None:
         if not self.settled:
             return None
-        days = np.arange(self.settled - WINDOW_DAYS + 1, self.settled + 1) % WINDOW_DAYS
-        return simple.weekday_means(self._used(days), self.settled)
+        if self._weekdays is None:
+            days = np.arange(self.settled - WINDOW_DAYS + 1, self.settled + 1) % WINDOW_DAYS
+            self._weekdays = (simple.weekday_means(self._used(days), self.settled),)
+        return self._weekdays[0]
 
     def _used(self, days: npt.NDArray[np.int64]) -> Floats:
         """Use of days by their row, whole numbers whole again; nan: not known, or closed."""
@@ -209,7 +212,7 @@ class Scores:
             self._use = np.concatenate((self._use, np.repeat(column[:, None], len(new), axis=1)), axis=1)
             self._sums = np.pad(self._sums, ((0, 0), (0, 0), (0, len(new))))
             self._drift = np.pad(self._drift, ((0, 0), (0, 0), (0, len(new))))
-            self._factors = self._by_day = None
+            self._factors = self._by_day = self._weekdays = None
         return [self._at[name] for name in names]
 
     def _prune(self, names: Collection[str]) -> None:
@@ -229,7 +232,7 @@ class Scores:
         self.series = [name for name, kept in zip(self.series, keep.tolist(), strict=True) if kept]
         self.simple.intersection_update(self.series)
         self._at = {name: number for number, name in enumerate(self.series)}
-        self._factors = self._by_day = None
+        self._factors = self._by_day = self._weekdays = None
 
     # --- what follows ---------------------------------------------------------------------------------------------
 

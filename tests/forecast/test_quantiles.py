@@ -156,13 +156,14 @@ def test_against_exact_sums(sessions: list[tuple[int, float, Floats]], distance:
     assert np.abs(quantiles([mean], [variance])[:, 0] - quantile).max() <= containers
 
 
-def test_quantiles_for_scoring_are_seldom_off_and_by_one_at_most() -> None:
+@pytest.mark.parametrize(("dispersion_most", "seldom"), [(12, 0.02), (1000, 0.15)])
+def test_quantiles_for_scoring_are_seldom_off_and_by_little(dispersion_most: float, seldom: float) -> None:
     rng = np.random.default_rng(3)
     mean = np.exp(rng.uniform(np.log(0.05), np.log(5000), 4000))
-    variance = mean * np.exp(rng.uniform(np.log(0.1), np.log(12), mean.size))
+    variance = mean * np.exp(rng.uniform(np.log(0.1), np.log(dispersion_most), mean.size))
     off = quantiles(mean, variance, exact=False) - quantiles(mean, variance)
-    assert np.abs(off).max() <= 1
-    assert (off != 0).mean(axis=1).max() <= 0.02
+    assert np.all(np.abs(off) <= np.maximum(1, 0.02 * np.sqrt(variance)))
+    assert (off != 0).mean(axis=1).max() <= seldom
 
 
 @given(st.floats(-8, 18), st.floats(-9, 12))

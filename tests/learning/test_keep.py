@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from planner.learning.keep import GAIN_WANTED, LARGEST, PRIOR_LOSSES, TO_GO_FROM, WEEK, Keep, Losses
+from planner.learning.booked import TO_GO_FROM, WEEK, Booked
+from planner.learning.keep import GAIN_WANTED, LARGEST, PRIOR_LOSSES, Keep, Losses
 from planner.learning.part import Part
 from planner.messages import HORIZON_DAYS
 from planner.site.segment import compose, parse
@@ -72,7 +73,7 @@ class Book:
                         self.losses.observe_loss(segment, day, kind, self.today)  # type: ignore[arg-type]
         self.demand = {day: +counts for day, counts in self.demand.items() if day > self.today}
         self._book(self.today + AHEAD)
-        self.keep.close_day(self.losses, self.demand, self.today, HAZARD)
+        self.keep.close_day(self.losses, Booked.of(self.demand, self.today + 1), HAZARD)
         self.today += 1
 
     def ratio(self, one: str, other: str, weekday: int = 2) -> float:
@@ -206,7 +207,7 @@ def test_bookings_are_compared_with_those_that_are_as_far_ahead() -> None:
         demand: dict[int, Counter[tuple[str, str]]] = {}
         for day, segment in on_book:
             demand.setdefault(day, Counter())[segment, "p"] += 1
-        keep.close_day(losses, demand, today, hazard)
+        keep.close_day(losses, Booked.of(demand, today + 1), hazard)
     near, far = (keep.loss_factors(early)[:, to_go].mean() for to_go in (4, 15))
     assert near == pytest.approx(1.5, rel=0.15)
     assert far == pytest.approx(1.0, abs=0.02)
@@ -234,8 +235,8 @@ def test_an_entry_is_the_part() -> None:
     assert [restored.loss_factor(s, 3) for s in MANY] == [book.keep.loss_factor(s, 3) for s in MANY]
     # and it goes on alike, whatever the order of the counts
     shuffled = {day: dict(reversed(c.items())) for day, c in reversed(book.demand.items())}
-    restored.close_day(Losses.decode(book.losses.encode()), shuffled, book.today, HAZARD)
-    book.keep.close_day(book.losses, book.demand, book.today, HAZARD)
+    restored.close_day(Losses.decode(book.losses.encode()), Booked.of(shuffled, book.today + 1), HAZARD)
+    book.keep.close_day(book.losses, Booked.of(book.demand, book.today + 1), HAZARD)
     assert restored == book.keep
     assert restored.encode() == book.keep.encode()
     assert book.losses == Losses()
@@ -250,7 +251,7 @@ def test_the_entry_stays_small() -> None:
         }
         for n in range(30):
             losses.observe_loss(segment_of(f"p{n}", f"person-{day}-{n}"), day, "lost", day)
-        keep.close_day(losses, demand, day, HAZARD)
+        keep.close_day(losses, Booked.of(demand, day + 1), HAZARD)
     assert len(keep.encode()) < 16_000
 
 
@@ -259,7 +260,7 @@ def test_losses_before_the_first_evening_teach_nothing() -> None:
     for _ in range(500):
         losses.observe_loss(WEB, MONDAY, "lost", MONDAY)
     demand: dict[int, Any] = {MONDAY + 1: {(WEB, "p"): 1, (DESK, "p"): 1}}
-    keep.close_day(losses, demand, MONDAY, HAZARD)
+    keep.close_day(losses, Booked.of(demand, MONDAY + 1), HAZARD)
     assert keep.kinds["lost"].product((WEB, 0, 0)) == keep.kinds["lost"].product((DESK, 0, 0)) == 1.0
     assert losses == Losses()
 
@@ -267,10 +268,10 @@ def test_losses_before_the_first_evening_teach_nothing() -> None:
 def test_a_difference_shrinks_with_little_evidence() -> None:
     keep, losses = Keep(), Losses()
     demand: dict[int, Any] = {MONDAY + 9: {(WEB, "p"): 50, (DESK, "p"): 50}}
-    keep.close_day(losses, demand, MONDAY, HAZARD)
+    keep.close_day(losses, Booked.of(demand, MONDAY + 1), HAZARD)
     for _ in range(4):
         losses.observe_loss(DESK, MONDAY + 9, "lost", MONDAY)
-    keep.close_day(losses, demand, MONDAY + 1, HAZARD)
+    keep.close_day(losses, Booked.of(demand, MONDAY + 2), HAZARD)
     risks = keep.kinds["lost"].risks[0]
     assert risks["vitamins"] == pytest.approx((4 + PRIOR_LOSSES) / (2 + PRIOR_LOSSES))
     assert not keep.helps("lost")
@@ -296,7 +297,7 @@ def test_each_day_keeps_the_total_that_the_site_expects() -> None:
 
     wanted = [counts.total() * 0.94 * survives[day - book.today] for day, counts in sorted(book.demand.items())]
     before = [total(ahead) for ahead in range(AHEAD)]
-    book.keep.balance_day(book.demand, book.today, survives, missed)
+    book.keep.balance_day(Booked.of(book.demand, book.today), survives, missed)
     after = [total(ahead) for ahead in range(AHEAD)]
     assert before != pytest.approx(wanted, rel=1e-3)
     assert after == pytest.approx(wanted, rel=1e-5)
@@ -305,6 +306,6 @@ def test_each_day_keeps_the_total_that_the_site_expects() -> None:
     assert Keep.decode(book.keep.encode()) == book.keep
     # the same figures while factors are not believed
     fresh = Keep()
-    fresh.balance_day(book.demand, book.today, survives, missed)
+    fresh.balance_day(Booked.of(book.demand, book.today), survives, missed)
     assert fresh.probability(WEB, weekday, survives, missed).tolist() == pytest.approx((survives * 0.94).tolist())
     assert fresh.balance.tolist() == [1.0] * HORIZON_DAYS

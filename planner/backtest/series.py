@@ -11,7 +11,7 @@ import numpy as np
 from planner.backtest.faults import CannotTest
 from planner.catalogue.index import Catalogue
 from planner.forecast.outlook import Floats
-from planner.forecast.rows import Rows
+from planner.forecast.rows import content_of
 from planner.site.state import Profile
 
 SeriesKind = Literal["sessions", "item", "group", "component"]
@@ -49,7 +49,7 @@ def find_series(catalogue: Catalogue, name: str) -> Series:
     }
     for kind in kinds:
         if wanted in known[kind]:
-            unit = Rows(catalogue).content(wanted).unit if kind == "component" else "containers"
+            unit = content_of(catalogue, wanted).unit if kind == "component" else "containers"
             return Series(cast(SeriesKind, kind), wanted, unit, name)
     raise CannotTest(
         f"series: found {name!r}; expected {SESSIONS}, or the id of an item, group or component of the catalogue"
@@ -63,7 +63,6 @@ class Weights:
     def __init__(self, catalogue: Catalogue, series: Sequence[Series]) -> None:
         self._catalogue = catalogue
         self._series = tuple(series)
-        self._rows = Rows(catalogue)
         self._of_item: dict[str, Floats | None] = {}
         self._of_profile: dict[str, Floats] = {}
         self._of_session = np.array([float(one.kind == "sessions") for one in self._series])
@@ -105,5 +104,5 @@ class Weights:
             if (one.kind, one.id) in {("item", item_id), ("group", item.group)}:
                 weights[at] = 1.0
             elif (one.kind, one.id) == ("component", item.component):
-                weights[at] = self._rows.content(item.component).amounts[item_id]
+                weights[at] = content_of(self._catalogue, item.component).amounts[item_id]
         return weights if weights.any() else None

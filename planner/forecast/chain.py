@@ -16,7 +16,7 @@ import numpy as np
 from planner.catalogue.index import Catalogue
 from planner.forecast.outlook import Floats
 from planner.forecast.quantiles import quantiles
-from planner.forecast.rows import Rows
+from planner.forecast.rows import content_of
 from planner.messages import QUANTILES, Forecast
 
 ALL_SITES: Final = "*"
@@ -37,14 +37,13 @@ def of_chain(forecasts: Sequence[Forecast], catalogue: Catalogue) -> list[Foreca
     of_key: dict[tuple[str, str, str], list[Forecast]] = {}
     for forecast in forecasts:
         of_key.setdefault((forecast.kind, forecast.id, forecast.unit), []).append(forecast)
-    rows = Rows(catalogue)
-    return [_sum(of_key[key], _scale(rows, catalogue, key[0], key[1])) for key in sorted(of_key)]
+    return [_sum(of_key[key], _scale(catalogue, key[0], key[1])) for key in sorted(of_key)]
 
 
-def _scale(rows: Rows, catalogue: Catalogue, kind: str, name: str) -> float:
+def _scale(catalogue: Catalogue, kind: str, name: str) -> float:
     if kind != "component" or name not in catalogue.components:
         return 1.0
-    return min(rows.content(name).amounts.values(), default=1.0)
+    return min(content_of(catalogue, name).amounts.values(), default=1.0)
 
 
 def _sum(sites: list[Forecast], scale: float) -> Forecast:

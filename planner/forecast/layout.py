@@ -11,7 +11,7 @@ import numpy.typing as npt
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import Item
 from planner.forecast.outlook import SESSIONS, Floats, Key
-from planner.forecast.rows import Rows, Slot
+from planner.forecast.rows import Rows, Slot, content_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def lay_out(items: tuple[str, ...], site: str, catalogue: Catalogue, rows: Rows)
     keys += [("component", component) for component in components]
     keys.append(SESSIONS)
     position = {key: index for index, key in enumerate(keys)}
-    contents = {component: rows.content(component) for component in components}
+    contents = {component: content_of(catalogue, component) for component in components}
     adds_to = [
         (
             (position["group", entity.group], 1.0),

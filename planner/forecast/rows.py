@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from planner.catalogue.amounts import containers_per
 from planner.catalogue.index import Catalogue
+from planner.catalogue.once import once
 from planner.forecast.outlook import SESSIONS, Floats
 from planner.site.state import Moments, Profile
 from planner.units import Unit, UnitError
@@ -40,6 +41,22 @@ class Content(NamedTuple):
     amounts: dict[str, float]
 
 
+@once
+def content_of(catalogue: Catalogue, component: str) -> Content:
+    """How a component's total is counted: the first unit that all its items' contents can be told in.
+
+    Where there is none (a powder without concentration beside a liquid), in containers.
+    """
+    entity = catalogue.components[component]
+    items = [item for item in catalogue.items.values() if item.component == component]
+    for unit in _COMPONENT_UNITS:
+        try:
+            return Content(unit.value, {i.id: float(1 / containers_per(i, entity, unit)) for i in items})
+        except UnitError:
+            continue  # not every item's content meets this unit: the next one
+    return Content("containers", {item.id: 1.0 for item in items})
+
+
 class Rows:
     """Rows of the profiles of one catalogue. Slots are numbered as they appear and never move."""
 
@@ -49,10 +66,6 @@ class Rows:
         self._made_of: dict[str, dict[str, Moments]] = {}
         self._factors: dict[str, tuple[float, float, float]] = {}
         self._slot_arrays: dict[tuple[int, ...], npt.NDArray[np.intp]] = {}
-        self._content: dict[str, Content] = {}
-        self._items_of: dict[str, list[str]] = {}
-        for item in catalogue.bundle.items:
-            self._items_of.setdefault(item.component, []).append(item.id)
         self.slots: dict[Slot, int] = {}
 
     def slot(self, slot: Slot) -> int:
@@ -90,26 +103,6 @@ class Rows:
             self._rows = {key: row for key, row in self._rows.items() if key in live}
             self._made_of = {key: items for key, items in self._made_of.items() if key in live}
 
-    def content(self, component: str) -> Content:
-        """How the component's total is counted: the first unit that all its items' contents can be told in.
-
-        Where there is none (a powder without concentration beside a liquid), in containers.
-        """
-        found = self._content.get(component)
-        if found is None:
-            found = self._content[component] = self._content_of(component)
-        return found
-
-    def _content_of(self, component: str) -> Content:
-        entity = self._catalogue.components[component]
-        items = [self._catalogue.items[item] for item in self._items_of.get(component, [])]
-        for unit in _COMPONENT_UNITS:
-            try:
-                return Content(unit.value, {i.id: float(1 / containers_per(i, entity, unit)) for i in items})
-            except UnitError:
-                continue  # not every item's content meets this unit: the next one
-        return Content("containers", {item.id: 1.0 for item in items})
-
     def _row(self, profile: Profile) -> Row:
         sums: dict[int, tuple[float, float]] = {}
 
@@ -132,7 +125,7 @@ class Rows:
                 uses = mean * mean / (mean * mean + variance) if mean > 0 else 0.0
                 add(("uses", item_id), uses, uses * (1 - uses))
             else:
-                amount = self.content(item.component).amounts[item_id]
+                amount = content_of(self._catalogue, item.component).amounts[item_id]
                 add(("group", item.group), mean, variance)
                 add(("component", item.component), mean * amount, variance * amount * amount)
         add(SESSIONS, 1.0, 0.0)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import WEEKDAYS, ByDaysToGo
+from planner.catalogue.once import once
 from planner.forecast.outlook import Floats
 from planner.messages import HORIZON_DAYS
 
@@ -36,23 +36,9 @@ class Prior:
     """Variance ÷ mean of the number of sessions still to come."""
 
 
-_priors: WeakKeyDictionary[Catalogue, dict[str, Prior]] = WeakKeyDictionary()
-"""A cache: a function of catalogue and site, asked for several times at the end of each day."""
-
-
+@once
 def prior_of(catalogue: Catalogue, site: str) -> Prior:
-    """The prior of a site of the catalogue; shared, and not to be changed."""
-    known = _priors.setdefault(catalogue, {})
-    found = known.get(site)
-    if found is None:
-        found = known[site] = _prior_of(catalogue, site)
-        for values in (found.new, found.hazard, found.week):
-            values.flags.writeable = False
-    return found
-
-
-def _prior_of(catalogue: Catalogue, site: str) -> Prior:
-    """The prior of a site of the catalogue.
+    """The prior of a site of the catalogue; shared, and not to be changed.
 
     The tables by days to go are read as points joined by lines. With S(d) the share of a day's sessions not yet booked
     at d days to go and K(d) the probability that one booked then takes place, ``new[d]`= sessions × (S(d) − S(d − 1))
@@ -69,7 +55,7 @@ def _prior_of(catalogue: Catalogue, site: str) -> Prior:
     total = sum(shares.values())
     keep = _line(policy.keep_probability)
     to_come = _line(policy.still_to_come)
-    return Prior(
+    prior = Prior(
         new=per_day * np.maximum(np.diff(to_come, prepend=0.0), 0.0) / np.maximum(keep, LEAST_HAZARD),
         hazard=np.maximum(1 - np.divide(keep[1:], keep[:-1]), LEAST_HAZARD)[_AFTER],
         missed=1 - float(keep[0]),
@@ -77,6 +63,9 @@ def _prior_of(catalogue: Catalogue, site: str) -> Prior:
         shares={protocol: share / total for protocol, share in shares.items()} if total else {},
         dispersion=float(policy.dispersion),
     )
+    for values in (prior.new, prior.hazard, prior.week):
+        values.flags.writeable = False
+    return prior
 
 
 _AFTER = np.maximum(np.arange(HORIZON_DAYS) - 1, 0)

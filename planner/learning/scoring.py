@@ -20,18 +20,16 @@ from datetime import date, timedelta
 import numpy as np
 import numpy.typing as npt
 
-from planner.catalogue.amounts import containers_per
 from planner.catalogue.index import Catalogue
-from planner.catalogue.model import Item
 from planner.forecast.outlook import Floats, Need, Totals
 from planner.forecast.projection import cumulative
+from planner.forecast.rows import content_of
 from planner.learning.calibration import LEADS
 from planner.learning.daily_use import realised_use
 from planner.learning.scores import SESSIONS, Scores, group_series, item_series
 from planner.learning.simple import WINDOW_DAYS
 from planner.site.state import SiteState
 from planner.site.touched import Touched
-from planner.units import Unit
 
 Bools = npt.NDArray[np.bool_]
 _LAST = np.array(LEADS) - 1
@@ -188,9 +186,7 @@ def _arrived(state: SiteState, catalogue: Catalogue, item_id: str, today: int) -
 def _moved(catalogue: Catalogue, totals: Totals, items: Sequence[str], firm: Floats, to_come: Floats) -> Totals:
     """Totals with their items' means moved by (items, days), so that groups and components stay the sum of theirs."""
     groups, components = _parts(catalogue, totals, items)
-    entities = [catalogue.items[item] for item in items]
-    units = [totals.units[row] for row in components.argmax(axis=0)]
-    contents = np.array([_content(catalogue, item, unit) for item, unit in zip(entities, units, strict=True)])
+    contents = np.array([content_of(catalogue, catalogue.items[item].component).amounts[item] for item in items])
     parts = groups + components * contents
     return replace(
         totals,
@@ -208,10 +204,3 @@ def _parts(catalogue: Catalogue, totals: Totals, items: Sequence[str]) -> tuple[
         groups[rows["group", item.group], number] = 1.0
         components[rows["component", item.component], number] = 1.0
     return groups, components
-
-
-def _content(catalogue: Catalogue, item: Item, unit: str) -> float:
-    """What a container of the item counts in a total that is told in ``unit``."""
-    if unit == "containers":
-        return 1.0
-    return float(1 / containers_per(item, catalogue.components[item.component], Unit(unit)))

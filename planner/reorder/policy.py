@@ -29,6 +29,7 @@ import numpy.typing as npt
 
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import Item, Policy
+from planner.catalogue.once import once
 from planner.forecast.outlook import Floats, Outlook
 from planner.forecast.quantiles import MAXIMUM_LEVEL, quantiles
 from planner.learning.lateness import Lateness, Punctuality
@@ -296,17 +297,12 @@ class SitePlan:
 
 _plans: WeakKeyDictionary[Catalogue, dict[str, SitePlan]] = WeakKeyDictionary()
 """The plan last used of each site. A cache only: what it holds is a function of what ``SitePlan`` names."""
-_stated: WeakKeyDictionary[Catalogue, Mapping[str, Punctuality]] = WeakKeyDictionary()
 
 
-def _expected(catalogue: Catalogue, outlook: Outlook) -> Mapping[str, Punctuality]:
-    """Of each supplier; where the outlook does not say, what the catalogue states."""
-    if outlook.punctuality is not None:
-        return outlook.punctuality
-    found = _stated.get(catalogue)
-    if found is None:
-        found = _stated[catalogue] = {s.id: Lateness().expect(s) for s in catalogue.suppliers.values()}
-    return found
+@once
+def _stated(catalogue: Catalogue) -> Mapping[str, Punctuality]:
+    """Of each supplier, by what the catalogue states."""
+    return {supplier.id: Lateness().expect(supplier) for supplier in catalogue.suppliers.values()}
 
 
 def site_plan(state: SiteState, catalogue: Catalogue, outlook: Outlook, now: datetime) -> SitePlan:
@@ -314,7 +310,7 @@ def site_plan(state: SiteState, catalogue: Catalogue, outlook: Outlook, now: dat
     need, site = outlook.need, state.site
     plans = _plans.setdefault(catalogue, {})
     plan = plans.get(site)
-    expected = _expected(catalogue, outlook)
+    expected = _stated(catalogue) if outlook.punctuality is None else outlook.punctuality
     announced = tuple(state.announced.values())
     if (
         plan is None

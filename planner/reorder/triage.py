@@ -11,20 +11,16 @@ item would do, then to those that may not need it at all:
 from __future__ import annotations
 
 from typing import Final
-from weakref import WeakKeyDictionary
 
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import Line
+from planner.catalogue.once import once
 from planner.forecast.outlook import Floats, Outlook
 from planner.messages import SessionNeed
 from planner.site.state import Profile
 
 NEEDS: Final[tuple[SessionNeed, ...]] = ("only", "alternative", "optional")
 """First come first."""
-
-
-_others: WeakKeyDictionary[Catalogue, dict[tuple[str, str, int, str], frozenset[str]]] = WeakKeyDictionary()
-"""By site, protocol, its version and item. A cache only: a function of the catalogue."""
 
 
 class Triage:
@@ -35,14 +31,14 @@ class Triage:
         self._site = site
         self._index = {item: row for row, item in enumerate(outlook.need.items)}
         self._usable = outlook.usable
-        self._known = _others.setdefault(catalogue, {})
 
     def need(self, profile: Profile, item: str, days: int) -> SessionNeed:
         """How much the sessions of a profile need an item, within the first ``days`` days."""
         moments = profile.items[item]
         if moments.certain <= 0:
             return "optional"
-        return "alternative" if any(self._is_there(i, days) for i in self._others(profile, item)) else "only"
+        others = _others(self._catalogue, self._site, profile.protocol, profile.protocol_version, item)
+        return "alternative" if any(self._is_there(i, days) for i in others) else "only"
 
     def _is_there(self, item: str, days: int) -> bool:
         """Whether at least a container is left over on each of the days, after what is expected to be needed."""
@@ -52,28 +48,24 @@ class Triage:
         left: Floats = self._usable[row, : max(days, 1)]
         return bool(left.min() >= 1)
 
-    def _others(self, profile: Profile, item: str) -> frozenset[str]:
-        """Other items that could fill all the lines of the session that may take the item."""
-        key = self._site, profile.protocol, profile.protocol_version, item
-        known = self._known.get(key)
-        if known is None:
-            known = self._known[key] = frozenset(self._found(profile, item))
-        return known
 
-    def _found(self, profile: Profile, item: str) -> set[str]:
-        component = self._catalogue.items[item].component if item in self._catalogue.items else None
-        if component is None:
-            return set()
-        found: set[str] | None = None
-        for line in self._lines(profile):
-            choices = {choice.item for choice in self._catalogue.choices(self._site, line.component, line)}
-            if line.component == component and item in choices:
-                found = choices if found is None else found & choices
-        if found is None:  # no line names it: a supply, which any item of its component can be
-            found = {choice.item for choice in self._catalogue.choices(self._site, component)}
-        return found - {item}
+@once
+def _others(catalogue: Catalogue, site: str, protocol: str, version: int, item: str) -> frozenset[str]:
+    """Other items that could fill all the lines of a session that may take the item."""
+    component = catalogue.items[item].component if item in catalogue.items else None
+    if component is None:
+        return frozenset()
+    found: set[str] | None = None
+    for line in _lines(catalogue, protocol, version):
+        choices = {choice.item for choice in catalogue.choices(site, line.component, line)}
+        if line.component == component and item in choices:
+            found = choices if found is None else found & choices
+    if found is None:  # no line names it: a supply, which any item of its component can be
+        found = {choice.item for choice in catalogue.choices(site, component)}
+    return frozenset(found - {item})
 
-    def _lines(self, profile: Profile) -> tuple[Line, ...]:
-        protocol = self._catalogue.protocols.get(profile.protocol)
-        versions = () if protocol is None else protocol.versions
-        return next((v.lines for v in versions if v.version == profile.protocol_version), ())
+
+def _lines(catalogue: Catalogue, protocol: str, version: int) -> tuple[Line, ...]:
+    entry = catalogue.protocols.get(protocol)
+    versions = () if entry is None else entry.versions
+    return next((v.lines for v in versions if v.version == version), ())

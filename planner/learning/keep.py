@@ -58,7 +58,6 @@ LEVELS_MOST: Final = 48
 _DECAY: Final = 0.5 ** (1 / HALF_LIFE_DAYS)
 _FORGOTTEN: Final = 1e-3
 _LEAST: Final = 1e-9
-_ALIKE: Final[Floats] = np.ones((WEEK, HORIZON_DAYS))
 _AHEAD: Final[npt.NDArray[np.intp]] = np.arange(HORIZON_DAYS)
 _FORMAT: Final = 1
 _FACTORS: Final = ("protocol", "kind", "lead", "source", "weekday")
@@ -135,14 +134,14 @@ class _Risks:
             _forget(levels)
         self.settle()
         totals = at_risk.weights.sum(axis=(0, 1))
-        sums = (at_risk.weights * self._products(at_risk.segments)[:, :, None]).sum(axis=(0, 1))
+        sums = (at_risk.weights * self.products(at_risk.segments)[:, :, None]).sum(axis=(0, 1))
         whole = sums.sum() / totals.sum() if totals.any() else 1.0
         self.means = np.divide(sums, totals, out=np.full(GROUPS, whole), where=totals > 0).tolist()
 
     def _expect(self, learned: Weights) -> None:
         """Add expected losses to each level, with the other factors' risks applied."""
         segments = learned.segments
-        losses = (learned.weights / np.array(self.means)).sum(axis=2) * self._products(segments)
+        losses = (learned.weights / np.array(self.means)).sum(axis=2) * self.products(segments)
         by_segment = losses.sum(axis=1).tolist()
         for at, (levels, risks) in enumerate(zip(self.sums[:-1], self.risks[:-1], strict=True)):
             for segment, value in zip(segments, by_segment, strict=True):
@@ -153,7 +152,7 @@ class _Risks:
                 level = str(weekday)
                 self.sums[-1].setdefault(level, [0.0, 0.0])[1] += value / self.risks[-1].get(level, 1.0)
 
-    def _products(self, segments: Sequence[str]) -> Floats:
+    def products(self, segments: Sequence[str]) -> Floats:
         """Product of the relative risks by segment and weekday; shape (segments, 7)."""
         of_weekday = [self.risks[-1].get(str(weekday), 1.0) for weekday in range(WEEK)]
         of_segment = [
@@ -196,8 +195,6 @@ class Keep:
     """Whether a day was closed: losses of the first one cannot be held against anything."""
     balance: Floats = field(default_factory=lambda: np.ones(HORIZON_DAYS))
     """Factor on the keep probabilities of each day ahead of this morning; shape (HORIZON_DAYS,)."""
-    _factors: dict[tuple[Kind, str], Floats] = field(default_factory=dict, compare=False, repr=False)
-    """Factors worked out since the morning: a cache."""
     _morning: _Morning | None = field(default=None, compare=False, repr=False)
     """What ``balance_day`` has worked out: a cache."""
 
@@ -211,12 +208,14 @@ class Keep:
         return float(self.miss_factors(segment)[weekday])
 
     def loss_factors(self, segment: str) -> Floats:
-        """``loss_factor`` by weekday and days to go; shape (7, HORIZON_DAYS). Not to be changed."""
-        return self._by_weekday("lost", segment)
+        """``loss_factor`` by weekday and days to go; shape (7, HORIZON_DAYS)."""
+        factors: Floats = self._factors("lost", [segment])[0]
+        return factors
 
     def miss_factors(self, segment: str) -> Floats:
-        """``miss_factor`` by weekday; shape (7,). Not to be changed."""
-        return self._by_weekday("missed", segment)[:, 0]
+        """``miss_factor`` by weekday; shape (7,)."""
+        factors: Floats = self._factors("missed", [segment])[0, :, 0]
+        return factors
 
     def probability(self, segment: str, weekday: int, survives: Floats, missed: Floats) -> Floats:
         """Probability that a booking of the segment takes place, by day ahead of a morning; shape (HORIZON_DAYS,).
@@ -241,9 +240,8 @@ class Keep:
         """Shape (segments, HORIZON_DAYS): each segment's as if it were alone, to the bit."""
         of_day = (weekday + _AHEAD) % WEEK
         by_day = np.diff(np.log(np.maximum(survives, _LEAST)), prepend=0.0)  # by days to go
-        lost = np.array([self.loss_factors(segment) for segment in segments])
-        kept = np.exp(np.cumsum(by_day * lost, axis=2)[:, of_day, _AHEAD])
-        not_coming = np.array([self.miss_factors(segment) for segment in segments])[:, of_day]
+        kept = np.exp(np.cumsum(by_day * self._factors("lost", segments), axis=2)[:, of_day, _AHEAD])
+        not_coming = self._factors("missed", segments)[:, of_day, 0]
         result: Floats = kept * (1 - np.minimum(missed * not_coming, 1.0))
         return result
 
@@ -271,17 +269,14 @@ class Keep:
         """Whether the factors have foretold which bookings were lost."""
         return self.kinds[kind].gain >= GAIN_WANTED
 
-    def _by_weekday(self, kind: Kind, segment: str) -> Floats:
+    def _factors(self, kind: Kind, segments: Sequence[str]) -> Floats:
+        """Factors by segment, weekday and days to go; shape (segments, 7, HORIZON_DAYS)."""
         if not self.helps(kind):
-            return _ALIKE
-        found = self._factors.get((kind, segment))
-        if found is None:
-            risks = self.kinds[kind]
-            by_weekday = np.array([risks.product((segment, weekday, 0)) for weekday in range(WEEK)])
-            relative = risks.means[0] / np.array(risks.means)[GROUP_OF]
-            found = np.clip(by_weekday[:, None] * relative, 1 / LARGEST, LARGEST)
-            self._factors[kind, segment] = found
-        return found
+            return np.ones((len(segments), WEEK, HORIZON_DAYS))
+        risks = self.kinds[kind]
+        relative = risks.products(segments)[:, :, None] / np.array(risks.means)[GROUP_OF]
+        factors: Floats = np.clip(relative, 1 / LARGEST, LARGEST)
+        return factors
 
     def close_day(self, losses: Losses, booked: Booked, hazard: Floats) -> None:
         """A day is over; its ``losses`` are forgotten.
@@ -300,7 +295,6 @@ class Keep:
         for counts in losses.counts.values():
             counts.clear()
         self.begun = True
-        self._factors.clear()
         self._morning = None
 
     def encode(self) -> bytes:

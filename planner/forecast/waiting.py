@@ -128,10 +128,11 @@ def expected_lines(state: SiteState, catalogue: Catalogue, today: date, days: in
         if order.status != "open":
             continue
         punctuality = known.get(order.supplier) or unknown_supplier(order.supplier)
+        placed = catalogue.site_day(state.site, order.placed_at)
         for item, line in sorted(order.lines.items(), key=itemgetter(0)):
             if line.outstanding <= 0 or item not in catalogue.items:
                 continue
-            basis, due = list(due_days(catalogue, state.site, order, item))[-1]
+            *_, (basis, due) = due_days(catalogue, order, item, placed)
             promised = basis == "promised"
             quantity = line.outstanding * share_sent(state, catalogue, order, item, line)
             first = quantity if line.delivered else quantity * punctuality.fill

@@ -213,6 +213,7 @@ class Lateness:
         own lines are changed."""
         week = self._week(order.supplier)
         delays = self._aged(order.supplier, max(day.toordinal(), today))
+        placed = catalogue.site_day(site, order.placed_at)
         for item, quantity in quantities.items():
             line = order.lines[item]
             asked = line.ordered if line.confirmed is None else line.confirmed
@@ -222,7 +223,7 @@ class Lateness:
             if line.delivered == 0:
                 delays.lines = round(delays.lines + 1 / len(order.lines), _DIGITS)
                 delays.filled = round(delays.filled + weight, _DIGITS)
-            for basis, stated in due_days(catalogue, site, order, item):
+            for basis, stated in due_days(catalogue, order, item, placed):
                 due = week.delivery_day(stated)
                 _add(delays.trials[basis], week.days_late(due, day), weight)
                 _add(delays.came[basis], week.days_late(due, day), weight)
@@ -237,17 +238,18 @@ class Lateness:
         week = self._week(order.supplier)
         if not week.delivers[day.weekday()]:
             return False
-        learned = False
+        placed, learned = catalogue.site_day(site, order.placed_at), False
+        weights: dict[tuple[Basis, date], float] = {}
         for item, line in order.lines.items():
-            if not line.outstanding:
-                continue
-            asked = line.ordered if line.confirmed is None else line.confirmed
-            for basis, stated in due_days(catalogue, site, order, item):
-                due = week.delivery_day(stated)
-                if due <= day:
-                    learned = True
-                    trials = self._aged(order.supplier, day.toordinal()).trials[basis]
-                    _add(trials, week.days_late(due, day), line.outstanding / asked / len(order.lines))
+            if outstanding := line.outstanding:
+                asked = line.ordered if line.confirmed is None else line.confirmed
+                for stated in due_days(catalogue, order, item, placed):
+                    weights[stated] = weights.get(stated, 0.0) + outstanding / asked / len(order.lines)
+        for (basis, stated_day), weight in weights.items():
+            due = week.delivery_day(stated_day)
+            if due <= day:
+                learned = True
+                _add(self._aged(order.supplier, day.toordinal()).trials[basis], week.days_late(due, day), weight)
         return learned
 
     def _aged(self, supplier: str, day: int) -> Delays:
@@ -284,10 +286,10 @@ class Lateness:
 _EVERY_DAY = (True,) * 7
 
 
-def due_days(catalogue: Catalogue, site: str, order: Order, item: str) -> Iterator[tuple[Basis, date]]:
-    """The day on which a line is due, by each basis that says so; the promise last, which then counts."""
+def due_days(catalogue: Catalogue, order: Order, item: str, placed: date) -> Iterator[tuple[Basis, date]]:
+    """The day on which a line of an order, placed on the site's day ``placed``, is due, by each basis that says so; the
+    promise last, which then counts."""
     if item in catalogue.items:
-        placed = catalogue.site_day(site, order.placed_at)
         yield "stated", placed + timedelta(days=catalogue.stated_lead_days(item))
     if order.promised is not None:
         yield "promised", order.promised

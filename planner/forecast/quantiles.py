@@ -39,6 +39,8 @@ _RECURSION_FAR = 200.0
 _COUNTED_AT_ONCE = 512
 _STEPS_FIRST, _STEPS_MOST = 8, 32
 """Distributions, and numbers of containers, that are counted at once: their arrays stay in the cache."""
+_BEYOND_DEVIATIONS = 30.0
+"""Standard deviations and dispersions beyond the mean, from which P(X ≤ k) is 1 (a test measures it)."""
 _TIE = 1e-12
 _BEYOND = 2.0**60
 """A number of containers that is not looked for."""
@@ -126,6 +128,8 @@ def _cdf(mean: Floats, dispersion: Floats, k: Floats) -> Floats:
     near = (~exact).nonzero()[0]
     if near.size:
         result[near] = _peizer_pratt(dispersion[near], scale[near], k[near])
+    # far beyond, where 1 is all that a float can say, the beta function takes longest
+    exact &= k <= mean + _BEYOND_DEVIATIONS * (dispersion + np.sqrt(mean * dispersion))
     upper = (exact & over).nonzero()[0]
     if upper.size:
         result[upper] = special.betainc(scale[upper], k[upper] + 1, 1 / dispersion[upper])

@@ -83,7 +83,7 @@ class Waiting:
 
     def spread(self, rows: Columns, columns: Columns) -> tuple[Columns, Floats, Floats]:
         """What may have come by the days ``columns`` of the items ``rows``: arrays (cell, probability, containers),
-        for each cell at least one entry; its probabilities sum to 1."""
+        for each cell at least one entry, each number of containers once; its probabilities sum to 1."""
         at = np.arange(rows.size)
         probability, containers = np.ones(rows.size), np.zeros(rows.size)
         splits = np.zeros(rows.size, np.intp)
@@ -102,7 +102,13 @@ class Waiting:
             probability = np.concatenate((np.where(open_, probability * came, probability), rest))
             containers = np.concatenate((containers + more, containers[late]))
             splits = np.concatenate((splits + open_, splits[late] + 1))
-        return at, probability, containers
+        if at.size == rows.size:
+            return at, probability, containers
+        # orders of one item are often alike: of four that may have come it matters how many have
+        order = np.lexsort((containers, at))
+        at, containers = at[order], containers[order]
+        first = np.flatnonzero(np.r_[True, (np.diff(at) > 0) | (np.diff(containers) > 0)])
+        return at[first], np.add.reduceat(probability[order], first), containers[first]
 
 
 NONE_WAITING: Final = Waiting(np.zeros(1, np.intp), np.zeros(0), np.zeros((0, 1)))

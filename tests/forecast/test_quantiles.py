@@ -12,7 +12,7 @@ from scipy import special, stats
 
 from planner.forecast import quantiles as module
 from planner.forecast.outlook import Floats
-from planner.forecast.quantiles import quantiles, survival
+from planner.forecast.quantiles import _BEYOND_DEVIATIONS, quantiles, survival
 from planner.messages import QUANTILES
 
 MEANS = st.floats(0.001, 2000)
@@ -108,6 +108,15 @@ def test_the_approximation_is_within_a_thousandth_or_so_where_it_is_used() -> No
     mean, variance = trials * chance, trials * chance * (1 - chance)
     beyond = np.floor(mean + np.sqrt(variance) * rng.uniform(-3, 4, mean.size)).clip(0, trials)
     assert np.abs(survival(mean, variance, beyond) - stats.binom.sf(beyond, trials, chance)).max() < 1.5e-3
+
+
+def test_what_is_taken_for_1_is_1() -> None:
+    rng = np.random.default_rng(4)
+    mean = np.exp(rng.uniform(np.log(1e-9), np.log(1e4), 50_000))
+    dispersion = np.exp(rng.uniform(np.log(1 + 1e-6), np.log(1e4), mean.size))
+    beyond = np.ceil(mean + _BEYOND_DEVIATIONS * (dispersion + np.sqrt(mean * dispersion)))
+    assert special.betainc(mean / (dispersion - 1), beyond + 1, 1 / dispersion).min() == 1.0
+    assert survival(mean, mean * dispersion, beyond).max() < 1e-12
 
 
 # --- against exact sums over sessions ---------------------------------------------------------------------

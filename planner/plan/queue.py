@@ -101,6 +101,11 @@ class SiteQueue:
         """Whether more waits on any topic: what time it is cannot be told from what has been read."""
         return bool(self._behind)
 
+    @property
+    def rationed(self) -> bool:
+        """Whether reviews and forecasts are: there is a backlog."""
+        return bool(self._deep)
+
     def touch(self, site: str, *, by_event: bool) -> None:
         """A site is to be reviewed; ``by_event``: of the topic that is being folded, not by time or a catalogue."""
         (self._at_once if by_event and self._live else self.reviews).setdefault(site)

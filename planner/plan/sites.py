@@ -159,7 +159,8 @@ class Sites:
             effects.counts["bookings_forgotten_unsettled"] += passed.forgotten_unsettled
         if planned.state.today != day:
             planned.begin_day(self.now)
-            if self._each_day:
+            # while its arrays are held: those of so many sites are not, at the chunk's end
+            if self._each_day or not self.queue.rationed:
                 self._review(planned, effects)
 
     # --- at a chunk's end ---------------------------------------------------------------------------------

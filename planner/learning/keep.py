@@ -229,6 +229,8 @@ class Keep:
                 shape (HORIZON_DAYS,).
             missed: probability that one still booked then is missed; same shape.
         """
+        if not any(map(self.helps, KINDS)):
+            return np.minimum(survives * (1 - missed), 1.0)
         known = self._morning
         if known is not None and segment in known.unbalanced and known.is_of(weekday, survives, missed):
             unbalanced = known.unbalanced[segment]

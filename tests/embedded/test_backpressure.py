@@ -13,7 +13,7 @@ import pytest
 from planner.catalogue.model import Bundle
 from planner.step import Message
 from streams.embedded.database import Database
-from streams.embedded.schema import CHECKPOINT_PAGES, WAL_BYTES_KEPT
+from streams.embedded.schema import CHECKPOINT_PAGES, PAGE_BYTES, WAL_BYTES_KEPT
 from streams.log import LogClient, TopicSpec, open_client
 from tests.soak import history
 from tests.soak.bench import Bench
@@ -30,7 +30,6 @@ CHUNK_BYTES = 1 << 20
 RSS_BYTES_MAX = (32 << 20) + (12 << 20)
 """How much more memory a backlog may take than the same events in small batches: SQLite's cache of the reader (every
 change by another process empties it, so that a slow publisher never lets it fill) and some chunks, not the backlog."""
-PAGE_BYTES = 4096
 FRAME_BYTES = PAGE_BYTES + 24
 
 

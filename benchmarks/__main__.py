@@ -14,6 +14,7 @@ from benchmarks import (
     booking_step_cost,
     books,
     city,
+    day,
     forecast_cost,
     latency,
     learning,
@@ -49,6 +50,10 @@ def _benchmarks(given: argparse.Namespace) -> dict[str, tuple[str, Callable[[], 
         "backlog": (
             "from publish to readable for a site while another partition replays 100,000 events",
             lambda: backlog.main(events=10_000 if quick else backlog.EVENTS, broker=broker),
+        ),
+        "day": (
+            "a day begins at many sites of one partition: how long nothing else runs",
+            lambda: day.main(sites=25 if quick else day.SITES),
         ),
         "start": (
             "from the start of the process to the first event handled",

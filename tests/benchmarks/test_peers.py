@@ -32,7 +32,11 @@ def broker() -> Iterator[str]:
 
 @pytest.mark.kafka
 @pytest.mark.parametrize("peer", SMALL, ids=[peer.name for peer in SMALL])
-def test_the_small_job_gives_the_same_totals_on_every_peer(peer: Peer, broker: str) -> None:
+def test_the_small_job_gives_the_same_totals_on_every_peer(
+    peer: Peer, broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # on a machine that others use the second step may lag longer than where it is measured
+    monkeypatch.setattr("benchmarks.peers.run.QUIET_S", 5.0)
     if (reason := peer.missing()) is not None:
         pytest.skip(f"{peer.name}: {reason}")
     events = inputs.chain(EVENTS)

@@ -108,14 +108,17 @@ def told_again(world: World, slot: Slot, chance: random.Random) -> Again:
 
 
 def _repeated_late(records: list[Record]) -> bool:
-    """Whether an event of stock or orders came again more than ``KEEP_DAYS`` after it happened."""
+    """Whether an event of stock or orders came again when more than ``KEEP_DAYS`` after it had been told, by whatever
+    topic: one of a topic that was not read for weeks comes again when the clock is far ahead."""
     seen: set[str] = set()
+    told_ms = 0
     for record in records:
+        told_ms = max(told_ms, record.timestamp_ms)
         adapter = {"stock": STOCK_EVENTS, "orders": ORDER_EVENTS}.get(record.topic)
         event = None if adapter is None else decode(adapter, record)
         if event is None or isinstance(event, DeadLetter):
             continue
-        age = datetime.fromtimestamp(record.timestamp_ms / 1000, UTC) - event.occurred_at
+        age = datetime.fromtimestamp(told_ms / 1000, UTC) - event.occurred_at
         if event.event_id in seen and age > timedelta(days=KEEP_DAYS):
             return True
         seen.add(event.event_id)

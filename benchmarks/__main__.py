@@ -36,10 +36,11 @@ from benchmarks.table import header
 def _benchmarks(given: argparse.Namespace) -> dict[str, tuple[str, Callable[[], object]]]:
     """Name → what it tells, and how to run it."""
     file, broker, quick = given.city, given.broker, given.quick
+    first = given.events or (30_000 if quick else None)
     return {
         "city": (
             "City replay: events/s through one worker on one core, bytes out",
-            lambda: city.main(city=file, repeats=1 if quick else 3, limit=30_000 if quick else None, broker=broker),
+            lambda: city.main(city=file, repeats=1 if quick else 3, limit=first, broker=broker),
         ),
         "latency": (
             "from publish to readable at 100 events/s, or at --rate",
@@ -111,6 +112,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="all if none is given")
     parser.add_argument("--city", type=Path, default=load.CITY_FILE, metavar="FILE", help="the City bookings (CSV.gz)")
     parser.add_argument("--broker", metavar="URL", help="kafka://host:port for city, latency, backlog, restart")
+    parser.add_argument("--events", type=int, metavar="N", help="city: its first N bookings' events only")
     parser.add_argument("--rate", type=float, default=latency.PER_S, metavar="N", help="events/s of latency")
     parser.add_argument("--quick", action="store_true", help="less of everything: minutes in all")
     parser.add_argument("--plot", action="store_true", help="axes: draw docs/scaling.svg (needs the extra `backtest`)")

@@ -14,7 +14,6 @@ from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any
 
 import structlog
@@ -26,7 +25,7 @@ from planner.step import TURN, Effects, Entries, Message, Record, Step
 from streams import metrics, names
 from streams.delivery.chunk import Chunk
 from streams.delivery.outlet import Fenced, Outlet, Page
-from streams.logs import identity
+from streams.failure import step_failed
 from streams.retry import persist
 
 log = structlog.get_logger(__name__)
@@ -36,10 +35,6 @@ _OUTCOMES = frozenset(status.value for status in OutcomeStatus)
 
 class RecordsLost(RuntimeError):  # noqa: N818 - named after what happened
     """The log no longer has records that were not yet applied, or is not the log that the table belongs to."""
-
-
-class StepFailed(RuntimeError):  # noqa: N818 - named after what happened
-    """A bug: a step raised. The record's coordinates are in the message; its offset is not committed."""
 
 
 @dataclass(slots=True)
@@ -254,7 +249,7 @@ class Engine:
             except Fenced:
                 raise
             except Exception as error:
-                raise self._failed(topic, chunk, records, error) from error
+                raise step_failed(self.agent, topic, chunk.partition, records, error) from error
             last = not effects.more
             if last:
                 effects.messages.append(
@@ -304,28 +299,6 @@ class Engine:
             metrics.counts.labels(self.agent, name).inc(count)
             if name in _OUTCOMES:
                 metrics.events.labels(self.agent, name).inc(count)
-
-    def _failed(self, topic: str, chunk: Chunk, records: list[Record], error: Exception) -> StepFailed:
-        culprit = _record_in(error.__traceback__)
-        where = (
-            f"record {culprit.topic}/{culprit.partition}/{culprit.offset}"
-            if culprit is not None
-            else f"a record of {topic}/{chunk.partition}/{records[0].offset} to {records[-1].offset}"
-        )
-        metrics.bugs.labels(self.agent, topic).inc()
-        log.critical(
-            "step_failed",
-            agent=self.agent,
-            topic=topic,
-            partition=chunk.partition,
-            offset=culprit.offset if culprit is not None else None,
-            first_offset=records[0].offset,
-            last_offset=records[-1].offset,
-            error=repr(error),
-            exc_info=error,
-            **identity(culprit),
-        )
-        return StepFailed(f"agent {self.agent}: {where}: {error!r}")
 
     # --- what may wait ----------------------------------------------------------------------------------------
 
@@ -393,13 +366,3 @@ def _no_collection() -> Iterator[None]:
 
 def _offset(record: Record) -> int:
     return record.offset
-
-
-def _record_in(trace: TracebackType | None) -> Record | None:
-    """The record that the innermost frame of a traceback was about: a local variable of type Record."""
-    found: Record | None = None
-    while trace is not None:
-        local: Mapping[str, Any] = trace.tb_frame.f_locals
-        found = next((value for value in local.values() if isinstance(value, Record)), found)
-        trace = trace.tb_next
-    return found

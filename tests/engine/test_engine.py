@@ -16,7 +16,8 @@ from planner.journal import APPLIED, Applied
 from planner.step import Message
 from streams import metrics, names
 from streams.agents import PAGES_AT_ONCE, _consuming
-from streams.engine import RecordsLost, StepFailed
+from streams.engine import RecordsLost
+from streams.failure import StepFailed
 from tests.engine.fakes import PREFIX, Rig, chunk, record, until
 
 BOOKINGS = TP(PREFIX + "bookings", 0)

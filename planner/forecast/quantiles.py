@@ -7,9 +7,10 @@ binomial above it. Below Poisson dispersion the number of trials is not whole; a
 numbers on either side, which keeps both moments exactly. A whole number with mean m has at least the variance
 f (1 − f), f the fraction of m; a lower one is raised to it.
 
-Probabilities are exact (regularised incomplete beta function) where the distribution is small or lopsided, and
-elsewhere the approximation of Peizer & Pratt (1968, JASA 63), within 1e-3 where it is used (a test measures it) and
-several times cheaper. ``survival`` and ``quantiles`` are of one and the same distribution.
+Probabilities are exact (regularised incomplete beta function) where the distribution is small; of what is well above
+Poisson dispersion they are a gamma distribution's (``planner.forecast.gamma``), and elsewhere the approximation of
+Peizer & Pratt (1968, JASA 63), within 1e-3 where it is used (a test measures it) and several times cheaper.
+``survival`` and ``quantiles`` are of one and the same distribution.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from planner.forecast import gamma
 from planner.forecast.outlook import Floats
 from planner.messages import QUANTILES
 
@@ -34,8 +36,7 @@ _EXACT_SHAPE = 5.0
 _EXACT_TRIALS_LEFT = 6.0
 """Peizer & Pratt is used above these only."""
 _RECURSION_MEAN = 12.0
-_RECURSION_FAR = 200.0
-"""Beyond these, quantiles are found sooner by search than by counting up to them."""
+"""Beyond it, quantiles are found sooner by search than by counting up to them."""
 _COUNTED_AT_ONCE = 512
 _STEPS_FIRST, _STEPS_MOST = 8, 32
 """Distributions, and numbers of containers, that are counted at once: their arrays stay in the cache."""
@@ -95,13 +96,12 @@ def quantiles(
     some = np.flatnonzero(m.ravel() > NOTHING)
     m_some = m.ravel()[some]
     d_some = _dispersion(m_some, np.asarray(variance, np.float64).ravel()[some])
-    lopsided = (d_some >= 1) & (m_some < _EXACT_SHAPE * (d_some - 1))
-    far = m_some + 3 * np.sqrt(m_some * d_some) > _RECURSION_FAR
-    small = np.where(lopsided, ~far, m_some < _RECURSION_MEAN)
+    wide = gamma.applies(m_some / np.abs(d_some - 1), d_some)
+    small = ~wide & (m_some < _RECURSION_MEAN)
     for where, method in (
+        (wide, _by_gamma),
         (small, _by_recursion),
-        (~small & lopsided, _by_search if exact else _by_gamma),
-        (~small & ~lopsided, _by_search if exact else _by_expansion),
+        (~wide & ~small, _by_search if exact else _by_expansion),
     ):
         if where.any():
             result[:, some[where]] = method(m_some[where], d_some[where], wanted)
@@ -121,13 +121,15 @@ def _cdf(mean: Floats, dispersion: Floats, k: Floats) -> Floats:
     """P(X ≤ k) for means above ``NOTHING`` and whole k ≥ 0 (arrays of one dimension and length)."""
     scale = mean / np.abs(dispersion - 1)  # failures of a negative binomial, trials of a binomial
     over = dispersion > 1
+    wide = gamma.applies(scale, dispersion) & (k >= gamma.FROM)
     exact = (mean < _EXACT_MEAN) | np.where(over, scale < _EXACT_SHAPE, scale - k < _EXACT_TRIALS_LEFT)
-    if not exact.any():
-        return _peizer_pratt(dispersion, scale, k)
+    exact &= ~wide
     result = np.ones_like(mean)  # a binomial's k beyond every trial stays 1
-    near = (~exact).nonzero()[0]
-    if near.size:
-        result[near] = _peizer_pratt(dispersion[near], scale[near], k[near])
+    for where, method in ((wide, gamma.cdf), (~exact & ~wide, _peizer_pratt)):
+        if where.all():
+            return method(scale, dispersion, k)
+        if where.any():
+            result[where] = method(scale[where], dispersion[where], k[where])
     # far beyond, where 1 is all that a float can say, the beta function takes longest
     exact &= k <= mean + _BEYOND_DEVIATIONS * (dispersion + np.sqrt(mean * dispersion))
     upper = (exact & over).nonzero()[0]
@@ -139,7 +141,7 @@ def _cdf(mean: Floats, dispersion: Floats, k: Floats) -> Floats:
     return result
 
 
-def _peizer_pratt(dispersion: Floats, scale: Floats, k: Floats) -> Floats:
+def _peizer_pratt(scale: Floats, dispersion: Floats, k: Floats) -> Floats:
     """P(X ≤ k) by a normal deviate. A negative binomial is P(Bin(r + k, 1 − 1/dispersion) ≤ k)."""
     over = dispersion > 1
     q = np.where(over, 1 / dispersion, dispersion)
@@ -244,12 +246,25 @@ def _count_part(  # noqa: PLR0917 (a distribution's four, and where to count)
         at, k, size = at[going], k + size, min(2 * size, _STEPS_MOST)
 
 
+def _by_gamma(mean: Floats, dispersion: Floats, levels: Floats) -> Floats:
+    """Quantiles in closed form; those below ``gamma.FROM`` by adding up probabilities."""
+    failures = mean / (dispersion - 1)
+    result = np.maximum(gamma.quantiles(failures, dispersion, levels - _TIE), gamma.FROM)
+    low = result[0] <= gamma.FROM + 1
+    if low.any():
+        steps = np.empty((gamma.FROM, int(low.sum())))
+        r, a = failures[low], 1 - 1 / dispersion[low]
+        steps[0] = np.exp(-r * np.log(dispersion[low]))
+        steps[1:] = a * (1 + (r - 1) / np.arange(1, gamma.FROM)[:, None])
+        reached = np.cumsum(np.cumprod(steps, axis=0), axis=0)
+        below = np.stack([np.count_nonzero(reached < level, axis=0) for level in levels - _TIE])
+        result[:, low] = np.where(below < gamma.FROM, below, result[:, low])
+    return result
+
+
 def _by_search(mean: Floats, dispersion: Floats, levels: Floats) -> Floats:
     """Quantiles by expansion, then step by step."""
-    lopsided = (dispersion >= 1) & (mean < _EXACT_SHAPE * (dispersion - 1))
     result = _by_expansion(mean, dispersion, levels)
-    if lopsided.any():
-        result[:, lopsided] = _by_gamma(mean[lopsided], dispersion[lopsided], levels)
     for guess, level in zip(result, levels, strict=True):  # one level at a time: its arrays stay in the cache
         _settle(guess, mean, dispersion, level - _TIE)
     return result
@@ -265,14 +280,6 @@ def _by_expansion(mean: Floats, dispersion: Floats, levels: Floats) -> Floats:
         z = special.ndtri(level)
         deviate = z + (z * z - 1) * skew / 6 + (z**3 - 3 * z) * excess / 24 - (2 * z**3 - 5 * z) * skew * skew / 36
         result[at] = np.maximum(np.ceil(mean + sd * deviate - 0.5), 0.0)
-    return result
-
-
-def _by_gamma(mean: Floats, dispersion: Floats, levels: Floats) -> Floats:
-    """Quantiles of the gamma distribution with the same moments, which comes close where the expansion breaks down."""
-    result: Floats = np.maximum(
-        np.ceil(special.gammaincinv(mean / dispersion, levels[:, None]) * dispersion - 0.5), 0.0
-    )
     return result
 
 

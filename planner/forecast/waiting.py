@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cached_property
 from operator import itemgetter
 from typing import Final, NamedTuple
 
@@ -58,7 +59,20 @@ class Expected(NamedTuple):
         return int(likely.argmax()) if likely[-1] else None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+class _Mixtures(NamedTuple):
+    """What may have come, of every row and day."""
+
+    number: Columns
+    """Of a cell among those of which it is uncertain, −1 of the others; shape (rows, days)."""
+    sure: Floats
+    """Containers that have come, where it is certain; same shape."""
+    begins: Columns
+    """Number → its first entry; the last one is the number of entries."""
+    probability: Floats
+    containers: Floats
+
+
+@dataclass(frozen=True, eq=False)
 class Waiting:
     """The outstanding lines of a site, by row of its outlook; arrays are not to be written to."""
 
@@ -83,7 +97,36 @@ class Waiting:
 
     def spread(self, rows: Columns, columns: Columns) -> tuple[Columns, Floats, Floats]:
         """What may have come by the days ``columns`` of the items ``rows``: arrays (cell, probability, containers),
-        for each cell at least one entry, each number of containers once; its probabilities sum to 1."""
+        for each cell at least one entry, in the order of cells, each number of containers once; its probabilities sum
+        to 1."""
+        known = self._mixtures
+        number = known.number[rows, columns]
+        open_ = number >= 0
+        if not open_.any():
+            return np.arange(rows.size), np.ones(rows.size), known.sure[rows, columns]
+        first = np.where(open_, known.begins[number], 0)
+        length = np.where(open_, known.begins[number + 1] - first, 1)
+        at = np.repeat(np.arange(rows.size), length)
+        entry = np.arange(at.size) + np.repeat(first - (np.cumsum(length) - length), length)
+        many = open_[at]
+        probability = np.where(many, known.probability[entry], 1.0)
+        return at, probability, np.where(many, known.containers[entry], known.sure[rows, columns][at])
+
+    @cached_property
+    def _mixtures(self) -> _Mixtures:
+        rows, columns = self.uncertain()
+        shape = self.begins.size - 1, self.arrived.shape[1]
+        number = np.full(shape, -1, np.intp)
+        number[rows, columns] = np.arange(rows.size)
+        at, probability, containers = self._mix(rows, columns)
+        sure = np.zeros(shape)
+        row = np.repeat(np.arange(shape[0]), np.diff(self.begins))
+        np.add.at(sure, row, self.quantity[:, None] * (self.arrived >= 1 - CERTAIN))
+        begins = np.searchsorted(at, np.arange(rows.size + 1))
+        return _Mixtures(number, sure, begins, probability, containers)
+
+    def _mix(self, rows: Columns, columns: Columns) -> tuple[Columns, Floats, Floats]:
+        """See ``spread``, of which this is the work."""
         at = np.arange(rows.size)
         probability, containers = np.ones(rows.size), np.zeros(rows.size)
         splits = np.zeros(rows.size, np.intp)
@@ -102,12 +145,10 @@ class Waiting:
             probability = np.concatenate((np.where(open_, probability * came, probability), rest))
             containers = np.concatenate((containers + more, containers[late]))
             splits = np.concatenate((splits + open_, splits[late] + 1))
-        if at.size == rows.size:
-            return at, probability, containers
         # orders of one item are often alike: of four that may have come it matters how many have
         order = np.lexsort((containers, at))
         at, containers = at[order], containers[order]
-        first = np.flatnonzero(np.r_[True, (np.diff(at) > 0) | (np.diff(containers) > 0)])
+        first = np.flatnonzero(np.r_[at.size > 0, (np.diff(at) > 0) | (np.diff(containers) > 0)])
         return at[first], np.add.reduceat(probability[order], first), containers[first]
 
 

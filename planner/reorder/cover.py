@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import copy
 from typing import Final
 
 import numpy as np
@@ -124,7 +125,8 @@ class Cover:
         tail = loss if self._levels.fill else survival
         short = self._probability * tail(self._mean, self._variance, stock)
         if self._at.size > self._row.size:
-            short = np.apply_along_axis(lambda x: np.bincount(self._at, x, self._row.size), -1, short)
+            first = np.flatnonzero(np.diff(self._at, prepend=-1))  # entries are in the order of their cells
+            short = np.add.reduceat(short, first, axis=-1)
         table = np.zeros((*more.shape[:-1], *self._ends.shape))
         table[..., self._row, self._place] = short
         result: Floats = (np.maximum.accumulate(table, axis=-1) * self._ends).sum(axis=-1)
@@ -201,22 +203,43 @@ class Cover:
         least -= 1 + spread  # nothing is usable on any day: whoever accepts that, needs nothing
         width = np.maximum(np.ceil(2 * spread), _WIDTH_LEAST)
         low, high = guess - width, guess + width
-        item, last = np.arange(self.rows.size), _FRACTIONS.size - 1
+        result = np.empty(self.rows.size)
+        part, of = self, np.arange(self.rows.size)
         for _ in range(_SEARCHES_MOST):
             # ends: between two values the width falls to a sixth, beyond them it grows fourfold
             grid = low + np.floor(_FRACTIONS[:, None] * (high - low))
-            enough = self.risk(grid) <= allowed + _ROUNDING
-            none, first = ~enough[last], enough.argmax(axis=0)
+            enough = part.risk(grid) <= allowed + _ROUNDING
+            none, first = ~enough[-1], enough.argmax(axis=0)
             all_ = enough[0] & (low > least)
             width = np.where(none | all_, width * _WIDEN, width)
-            at = np.maximum(first, 1)
+            at, item = np.maximum(first, 1), np.arange(of.size)
             low, high = (
                 np.where(none, high, np.where(all_, low - width, grid[at - 1, item])),
                 np.where(none, high + width, np.where(all_, low, grid[at, item])),
             )
-            if not (none | all_ | (high - low > 1 + _ROUNDING)).any():
+            result[of] = high
+            going = np.flatnonzero(none | all_ | (high - low > 1 + _ROUNDING))
+            if not going.size:
                 break
-        return high
+            if going.size <= of.size / 2:  # of those that are found nothing more is asked
+                part, of = part._only(going), of[going]
+                low, high, width, least, allowed = (x[going] for x in (low, high, width, least, allowed))
+        return result
+
+    def _only(self, some: Rows) -> Cover:
+        """Some of the items, by their place."""
+        part = copy(self)
+        number = np.full(self.rows.size, -1, np.intp)
+        number[some] = np.arange(some.size)
+        cells, entries = number[self._row] >= 0, number[self._of] >= 0
+        part.rows, part._arrives = self.rows[some], self._arrives[some]
+        part._items = [self._items[item] for item in some.tolist()]
+        part._base, part._ends, part._lost_before = self._base[some], self._ends[some], self._lost_before[some]
+        part._row, part._column, part._place = number[self._row[cells]], self._column[cells], self._place[cells]
+        part._at, part._of = (np.cumsum(cells) - 1)[self._at[entries]], number[self._of[entries]]
+        part._probability, part._stock = self._probability[entries], self._stock[entries]
+        part._mean, part._variance = self._mean[entries], self._variance[entries]
+        return part
 
     def _guess(self, allowed: Floats, *, exact: bool) -> Floats:
         """The answer if everything came in the expected course and the next order as late as it is at the level; not

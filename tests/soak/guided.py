@@ -5,7 +5,8 @@
 An input is a few records, one a line: a character for the topic, then the value. It is folded by steps made anew, then
 planned and restored, so that what is found does not depend on what came before. Mutations know the structure (those of
 ``bad_input``, on one line) or nothing of it (libFuzzer's own). What harms is kept by libFuzzer as ``crash-…`` and is
-repeated with ``--repeat FILE``. Linux only, like atheris.
+repeated with ``--repeat FILE``. A process makes ``SHARE`` runs, the next goes on with the inputs that it has kept: what
+atheris itself holds grows with its runs, to libFuzzer's limit of 4 GB in some 24,000. Linux only, like atheris.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from tests.soak.fuzz.target import SECONDS_PER_INPUT_MOST, Target, watchdog
 from tests.soak.fuzz.templates import TEMPLATES
 
 TOPICS: Final = tuple(sorted(TEMPLATES))
+SHARE: Final = 10_000
+"""Runs of one process."""
 LINES_MOST: Final = 8
 BYTES_MOST: Final = 16_384
 
@@ -125,34 +128,43 @@ def _watch(asked: argparse.Namespace, corpus: Path, ends: Path) -> int:
     print(
         f"seed {asked.seed}: {_seeds(corpus)} inputs to begin with, {asked.runs:,} runs; kept in {corpus}", flush=True
     )
+    ended = Counter[str]()
+    reached: list[str] = []
+    for number, begin in enumerate(range(0, asked.runs, SHARE)):
+        share = min(SHARE, asked.runs - begin)
+        status, said = _share(share, asked.seed + number, corpus, ends, reached)
+        if ends.exists():
+            ended.update(json.loads(ends.read_text(encoding="utf-8")))
+            ends.unlink()
+        if status:
+            print("".join(said[-40:]))
+            print(f"HARM: status {status}; the input is beside the corpus, repeat it with --repeat")
+            return 1
+        print(f"{begin + share:,} of {asked.runs:,} runs: {reached[-1]}", flush=True)
+    for name, count in sorted(ended.items()):
+        print(f"  {name:<60} {count:>10,}")
+    print(f"\nat first {reached[0]}; at last {reached[-1]}")
+    print("harms: none")
+    return 0
+
+
+def _share(runs: int, seed: int, corpus: Path, ends: Path, reached: list[str]) -> tuple[int, list[str]]:
+    """One process; returns how it ended and what it said, and adds what it began with and came to reach."""
     child = subprocess.Popen(
         [
-            sys.executable, "-m", "tests.soak.fuzz.guide", str(ends), f"-runs={asked.runs}", f"-seed={asked.seed}",
+            sys.executable, "-m", "tests.soak.fuzz.guide", str(ends), f"-runs={runs}", f"-seed={seed}",
             f"-artifact_prefix={corpus.parent}/", str(corpus),
         ],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
     )  # fmt: skip
     said: list[str] = []
-    first = last = ""
     for text in child.stdout or ():
         said.append(text)
         if found := re.search(r"cov: \d+ ft: \d+ corp: \d+", text):
-            if " INITED " in text:
-                first = found[0]
-            if re.search(r" (pulse|DONE) ", text):
+            reached.append(found[0])
+            if re.search(r" pulse ", text):
                 print(f"{text.split()[0]} {found[0]}", flush=True)
-            last = found[0]
-    status = child.wait()
-    if ends.exists():
-        for name, count in sorted(json.loads(ends.read_text(encoding="utf-8")).items()):
-            print(f"  {name:<60} {count:>10,}")
-    print(f"\nat first {first}; at last {last}")
-    if status:
-        print("".join(said[-40:]))
-        print(f"HARM: status {status}; the input is beside the corpus, repeat it with --repeat")
-        return 1
-    print("harms: none")
-    return 0
+    return child.wait(), said
 
 
 if __name__ == "__main__":

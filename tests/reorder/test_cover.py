@@ -352,6 +352,25 @@ def test_many_items_at_once_are_as_one_by_one() -> None:
     assert isinstance(plan.cover(seen, rows), Cover)
 
 
+@pytest.mark.parametrize("measure", ["cycle", "fill"])
+def test_many_items_with_orders_that_may_have_come_are_as_one_by_one(measure: str) -> None:
+    state, items = SiteState(SITE), (CATHETER, EPTINEZUMAB, MAGNESIUM)
+    for number, item in enumerate(items):
+        stock(state, item, 10 * number)
+        for late in range(number + 1):
+            order(state, f"O-{number}-{late}", item, 30, at(MONDAY), promised=MONDAY + timedelta(days=2 + 4 * late))
+    mean = np.outer([3.0, 0.4, 9.0], np.ones(DAYS))
+    need = Need(MONDAY, items, mean, 1.5 * mean, np.zeros_like(mean), np.zeros_like(mean))
+    catalogue = clinic({"late_allowance_days": 2}, service_level="0.98", service_measure=measure)
+    seen = project(state, catalogue, need, at(MONDAY))
+    assert seen.waiting is not None
+    assert seen.waiting.uncertain()[0].size > 3
+    plan = site_plan(state, catalogue, seen, at(MONDAY))
+    together = plan.cover(seen, (0, 1, 2)).needed()
+    assert together.tolist() == [plan.cover(seen, (row,)).needed()[0] for row in range(3)]
+    assert len(set(together.tolist())) == 3
+
+
 # --- announced shortages ----------------------------------------------------------------------------------------
 
 

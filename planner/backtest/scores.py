@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+from scipy import special
 
 from planner.forecast.outlook import Floats
 from planner.messages import QUANTILES
+
+_STEPS = 200
+"""Of an integral over an angle, whose integrand is smooth: to four digits."""
 
 
 class Score(NamedTuple):
@@ -70,3 +75,26 @@ def score(outcome: Floats, quantiles: Floats, mean: Floats) -> Score:
         bias_over_mean=bias / scale,
         mae_over_mean=error / scale,
     )
+
+
+def coverage_error(origins: npt.NDArray[np.int64], lead: int, level: float) -> float:
+    """Standard error of the coverage of quantiles that are right, where days are independent.
+
+    Totals of origins less than ``lead`` days apart share days: two that share the part ρ of theirs have, nearly, the
+    correlation ρ, and are both within their quantile z with Φ₂(z, z; ρ) (Plackett 1954, Biometrika 41: its derivative
+    by ρ is the bivariate normal density). Of a year's daily origins, totals of 28 days are but thirteen.
+
+    Args:
+        origins: ordinals of days, each once, at least one.
+        lead: days of the totals.
+        level: of the quantile, within (0, 1).
+    """
+    there = np.zeros(int(origins.max() - origins.min()) + 1)
+    there[origins - origins.min()] = 1.0
+    pairs = [float(there[apart:] @ there[: there.size - apart]) for apart in range(min(lead, there.size))]
+    angle = np.arcsin(1 - np.arange(len(pairs)) / lead)
+    steps = np.linspace(0.0, 1.0, _STEPS)[:, None] * angle
+    z = special.ndtri(level)
+    shared = np.trapezoid(np.exp(-z * z / (1 + np.sin(steps))), steps, axis=0) / (2 * np.pi)
+    twice = np.where(np.arange(len(pairs)) > 0, 2.0, 1.0)  # each pair, and itself once
+    return float(np.sqrt((twice * pairs * shared).sum()) / origins.size)

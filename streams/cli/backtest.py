@@ -205,7 +205,11 @@ def _show(result: Result, request: Request, written: Sequence[Path]) -> None:
     console = stdout()
     for made in score_tables(result.scored):
         show(console, made)
-    show(console, "pinball loss ÷ mean demand × 10⁴ (* the least), then coverage of the .9 and .95 quantiles in %")
+    show(
+        console,
+        "pinball loss ÷ mean demand × 10⁴ (* the least), then coverage of the .9 and .95 quantiles in %, and by",
+    )
+    show(console, "how much (standard error) a right forecast's would be off: totals that share days tell little anew")
     if request.draw_seed is not None:
         show(console, f"use that no completion told was drawn with seed {request.draw_seed}")
     if result.refused:

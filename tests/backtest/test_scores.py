@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from planner.backtest.scores import pinball_loss, score
+from planner.backtest.scores import coverage_error, pinball_loss, score
 
 
 def test_pinball_loss_by_hand() -> None:
@@ -35,3 +36,18 @@ def test_without_demand_relative_figures_are_unknown() -> None:
 def test_nothing_to_score_is_said() -> None:
     with pytest.raises(ValueError, match="found none"):
         score(np.zeros(0), np.zeros((0, 5)), np.zeros(0))
+
+
+@pytest.mark.parametrize(("lead", "step"), [(1, 1), (7, 1), (28, 1), (14, 5), (28, 40)])
+def test_coverage_of_right_quantiles_is_off_by_its_standard_error(lead: int, step: int) -> None:
+    origins, level, mean = np.arange(700_000, 700_205, step), 0.9, 400.0
+    days = np.random.default_rng(5).normal(mean, np.sqrt(mean), (4_000, 205 + lead))
+    sums = np.concatenate((np.zeros((4_000, 1)), np.cumsum(days, axis=1)), axis=1)
+    at = origins - origins[0]
+    within = sums[:, at + lead] - sums[:, at] <= stats.norm.ppf(level, mean * lead, np.sqrt(mean * lead))
+    assert coverage_error(origins, lead, level) == pytest.approx(within.mean(axis=1).std(), rel=0.05)
+
+
+def test_coverage_of_totals_that_share_no_day_has_the_binomial_error() -> None:
+    assert coverage_error(np.arange(100) * 7, 7, 0.95) == pytest.approx(np.sqrt(0.95 * 0.05 / 100), rel=1e-4)
+    assert coverage_error(np.array([5]), 28, 0.9) == pytest.approx(0.3, rel=1e-4)

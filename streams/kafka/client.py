@@ -18,7 +18,7 @@ from aiokafka.structs import ConsumerRecord
 
 from planner.step import Message, Record
 from streams.kafka import topics as kafka_topics
-from streams.kafka.connection import Guard, abandon, parameters, reach
+from streams.kafka.connection import COMPRESSION, Guard, abandon, parameters, reach
 from streams.kafka.topics import BATCH_OVERHEAD_BYTES
 from streams.log import (
     LogError,
@@ -337,7 +337,11 @@ class KafkaClient:
             if self._producer is None:
                 self._producer = await self._started(
                     AIOKafkaProducer(
-                        **self._parameters, enable_idempotence=True, max_batch_size=_BATCH_BYTES, linger_ms=0
+                        **self._parameters,
+                        enable_idempotence=True,
+                        max_batch_size=_BATCH_BYTES,
+                        compression_type=COMPRESSION,
+                        linger_ms=0,
                     )
                 )
             return self._producer

@@ -14,10 +14,11 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import IllegalOperation, KafkaConnectionError, KafkaError
 
 from streams.delivery.outlet import Fenced
-from streams.kafka.connection import abandon
+from streams.kafka.connection import COMPRESSION, abandon
 
 BATCH_BYTES_MAX: Final = 900_000
-"""Most bytes of one batch of records (but a larger single one): below the brokers' limit of 1 MiB for a batch."""
+"""Most bytes of one batch of records before it is compressed (but a larger single one): below the brokers' limit of
+1 MiB for a batch, whatever they compress to."""
 RECORD_OVERHEAD_BYTES: Final = 64
 """More than a record's own framing takes."""
 TRANSACTION_S_MAX: Final = 60
@@ -40,6 +41,7 @@ class PartitionWriter:
             transactional_id=transactional_id,
             transaction_timeout_ms=TRANSACTION_S_MAX * 1000,
             max_batch_size=BATCH_BYTES_MAX + RECORD_OVERHEAD_BYTES,
+            compression_type=COMPRESSION,
         )
         self._turn = asyncio.Lock()
         self._usable = False

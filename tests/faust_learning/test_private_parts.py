@@ -12,7 +12,7 @@ from typing import Any
 
 import faust
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, codec
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import Fetcher as AiokafkaFetcher
 from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
@@ -303,6 +303,12 @@ def test_a_group_can_be_asked_for_a_new_assignment() -> None:
 def test_aiokafka_sends_batches_that_we_build() -> None:
     assert parameters(AIOKafkaProducer.send_batch) == ["self", "batch", "topic", "partition"]
     assert parameters(AIOKafkaProducer.create_batch) == ["self"]
+
+
+def test_batches_are_read_however_they_are_compressed() -> None:
+    """A booking system compresses as it likes. Without the extras ``lz4``, ``snappy`` and ``zstd`` aiokafka reads none
+    of these: its consumer fails."""
+    assert all(known() for known in (codec.has_gzip, codec.has_lz4, codec.has_snappy, codec.has_zstd))
 
 
 # --- kafka/writer.py, kafka/connection.py, kafka/outlet.py ------------------------------------------------------

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
@@ -339,3 +339,32 @@ def test_a_command_that_gave_up_ends_with_the_status_of_the_log(monkeypatch: pyt
     assert ended.exit_code == Exit.LOG, ended.output
     assert re.search(r"does not answer \(NodeNotReadyError.*tried for 0\.\d s", ended.stderr)
     assert ended.stdout == ""
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("compression", [None, "gzip", "snappy", "lz4", "zstd"])
+async def test_what_others_have_compressed_is_read(kafka: KafkaCluster, prefix: str, compression: str | None) -> None:
+    """Booking systems compress as they like."""
+    values = [b'{"booking_id": "b-%d"}' % n for n in range(200)]
+    async with open_client(kafka.url, prefix) as client:
+        await client.ensure_topics([TopicSpec("bookings", 1)])
+        async with AIOKafkaProducer(
+            bootstrap_servers=kafka.bootstrap, compression_type=compression, linger_ms=20
+        ) as booking_system:
+            for value in values:
+                await booking_system.send(prefix + "bookings", value, key=b"b")
+        assert [record.value async for record in client.read("bookings")] == values
+
+
+@pytest.mark.kafka
+async def test_what_is_alike_takes_little_room_on_the_brokers(kafka: KafkaCluster, prefix: str) -> None:
+    lines = b",".join(b'{"line": "magnesium.syringe", "item": "syringe-%dml", "mean": "1"}' % n for n in range(40))
+    messages = [Message("requirements", b"north", b'{"booking_id": "b-%d", "lines": [%b]}' % (n, lines), 0)
+                for n in range(500)]  # fmt: skip
+    async with open_client(kafka.url, prefix) as client:
+        await client.ensure_topics([TopicSpec("requirements", 1)])
+        await client.publish(messages)
+        assert [record.value async for record in client.read("requirements")] == [m.value for m in messages]
+    kept = kafka.directory.glob(f"node-*/data/{prefix}requirements-0/*.log")
+    size = sum(segment.stat().st_size for segment in kept)
+    assert 0 < size < sum(len(m.value or b"") for m in messages) / 20

@@ -17,6 +17,7 @@ from planner.step import Message, Record
 from streams.embedded import headers as wire
 from streams.embedded.schema import OFFSET_BITS, OFFSET_MASK, Guard, connect
 from streams.embedded.transaction import Transaction
+from streams.embedded.values import unpacked
 from streams.log import LogDamaged, TopicMismatch, TopicSpec, UnknownTopic
 
 _SCAN_PAGE: Final = 5_000
@@ -217,16 +218,17 @@ class Database:
         size = 0
         with self.guard:
             cursor = self.connection.execute(
-                "SELECT id, timestamp_ms, key, value, headers FROM records WHERE id BETWEEN ? AND ?"
+                "SELECT id, timestamp_ms, key, codec, value, headers FROM records WHERE id BETWEEN ? AND ?"
                 " ORDER BY id LIMIT ?",
                 (low + max(0, offset), high, records_max),
             )
-            for id_, timestamp_ms, key, value, packed in cursor:
+            for id_, timestamp_ms, key, codec, kept, packed in cursor:
+                value = unpacked(codec, kept)
                 size += len(value or b"") + len(key or b"") + len(packed or b"")
                 if size > bytes_max and records:
                     break
-                unpacked = wire.unpack(packed) if packed else ()
-                records.append(Record(name, partition, id_ & OFFSET_MASK, timestamp_ms, key, value, unpacked))
+                headers = wire.unpack(packed) if packed else ()
+                records.append(Record(name, partition, id_ & OFFSET_MASK, timestamp_ms, key, value, headers))
             cursor.close()  # an open statement would keep the WAL from being written back
         return records
 
@@ -265,10 +267,10 @@ class Database:
         """The latest value of a key; None: there is none."""
         with self.guard:
             row = self.connection.execute(
-                "SELECT value FROM latest JOIN records USING (id) WHERE number = ? AND latest.key = ?",
+                "SELECT codec, value FROM latest JOIN records USING (id) WHERE number = ? AND latest.key = ?",
                 (self.number(topic, partition), key),
             ).fetchone()
-        return row[0] if row else None
+        return unpacked(*row) if row else None
 
     def load(self, topic: str, partition: int) -> dict[bytes, bytes]:
         """All latest values of a partition by key: the fast way to restore a table."""
@@ -276,9 +278,9 @@ class Database:
         with self.guard:
             # Reading the records as they lie beats following the index; the last one of a key wins.
             rows = self.connection.execute(
-                "SELECT key, value FROM records WHERE id BETWEEN ? AND ? ORDER BY id", (low, low | OFFSET_MASK)
+                "SELECT key, codec, value FROM records WHERE id BETWEEN ? AND ? ORDER BY id", (low, low | OFFSET_MASK)
             )
-            entries: dict[bytes, bytes | None] = dict(rows)
+            entries = {key: unpacked(codec, value) for key, codec, value in rows}
         for key in [key for key, value in entries.items() if value is None]:
             del entries[key]
         return entries  # type: ignore[return-value]  # no None is left
@@ -295,7 +297,7 @@ class Database:
         high = after_prefix(prefix)
         bound = "" if high is None else " AND latest.key < ?4"
         statement = (
-            "SELECT latest.key, id, timestamp_ms, value, headers FROM latest JOIN records USING (id)"
+            "SELECT latest.key, id, timestamp_ms, codec, value, headers FROM latest JOIN records USING (id)"
             f" WHERE number = ?1 AND latest.key {{}} ?2{bound} ORDER BY latest.key LIMIT ?3"
         )
         comparison, key = ">=", prefix
@@ -304,10 +306,10 @@ class Database:
                 rows = self.connection.execute(
                     statement.format(comparison), (number, key, _SCAN_PAGE, *([] if high is None else [high]))
                 ).fetchall()
-            for key, id_, timestamp_ms, value, packed in rows:  # the page ends at its last key
-                if value is not None:
-                    unpacked = wire.unpack(packed) if packed else ()
-                    yield Record(name, partition, id_ & OFFSET_MASK, timestamp_ms, key, value, unpacked)
+            for key, id_, timestamp_ms, codec, kept, packed in rows:  # the page ends at its last key
+                if (value := unpacked(codec, kept)) is not None:
+                    headers = wire.unpack(packed) if packed else ()
+                    yield Record(name, partition, id_ & OFFSET_MASK, timestamp_ms, key, value, headers)
             if len(rows) < _SCAN_PAGE:
                 return
             comparison = ">"

@@ -4,8 +4,9 @@ A record's row id carries its partition and its offset, so that the records of a
 
     id = number of the partition << 40 | offset
 
-``latest`` points from each key of a compacted topic to its last record; it is the data of the agents' tables, and
-there is no second copy. ``garbage`` lists records that may go, by the time from which they may.
+``codec`` says how a value is kept (``streams.embedded.values``). ``latest`` points from each key of a
+compacted topic to its last record; it is the data of the agents' tables, and there is no second copy. ``garbage`` lists
+records that may go, by the time from which they may.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from streams.log import LogBusy, LogDamaged, LogError, LogFull, LogTooNew, LogUn
 
 APPLICATION_ID: Final = 0x504C4E52
 """``PLNR`` in the file's header."""
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+"""1: before values were compressed; brought up to date when it is opened."""
 OFFSET_BITS: Final = 40
 OFFSET_MASK: Final = (1 << OFFSET_BITS) - 1
 
@@ -49,7 +51,8 @@ _TABLES: Final = (
         timestamp_ms INTEGER NOT NULL,
         key BLOB,
         value BLOB,
-        headers BLOB
+        headers BLOB,
+        codec INTEGER NOT NULL DEFAULT 0
     ) STRICT""",
     """CREATE TABLE latest (
         number INTEGER NOT NULL,
@@ -138,9 +141,9 @@ def _check_identity(connection: sqlite3.Connection, path: Path) -> bool:
         return False
     if application_id != APPLICATION_ID:
         raise NotALog(f"{path}: not a planner's log but the database of another program")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version < SCHEMA_VERSION:
-        raise LogDamaged(f"{path}: of format {version}, expected {SCHEMA_VERSION}; no planner ever wrote it")
+    version = _version(connection)
+    if version < 1:
+        raise LogDamaged(f"{path}: of format {version}, expected 1 to {SCHEMA_VERSION}; no planner ever wrote it")
     if version > SCHEMA_VERSION:
         raise LogTooNew(
             f"{path}: written by a newer planner (format {version}, expected {SCHEMA_VERSION}); use that version"
@@ -148,16 +151,24 @@ def _check_identity(connection: sqlite3.Connection, path: Path) -> bool:
     return True
 
 
+def _version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
 def _make_tables(connection: sqlite3.Connection, path: Path) -> None:
-    if _check_identity(connection, path):
+    if _check_identity(connection, path) and _version(connection) == SCHEMA_VERSION:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if not _check_identity(connection, path):  # another process may have been quicker
+        # another process may have been quicker
+        if not _check_identity(connection, path):
             for statement in _TABLES:
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        elif _version(connection) < SCHEMA_VERSION:
+            connection.execute("ALTER TABLE records ADD COLUMN codec INTEGER NOT NULL DEFAULT 0")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from planner.step import Message
 from streams.embedded import headers as wire
 from streams.embedded.schema import OFFSET_BITS
+from streams.embedded.values import packed
 from streams.log import LogError, RecordTooLarge, partition_of
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 # Garbage is due in steps of so many milliseconds: what falls due together is removed in the order it lies on disk.
 _DUE_STEP_MS: Final = 10_000
 
-_Row = tuple[int, int, bytes | None, bytes | None, bytes | None]
+_Row = tuple[int, int, bytes | None, int, bytes | None, bytes | None]
 
 
 class Transaction:
@@ -39,7 +40,7 @@ class Transaction:
         compacted: list[tuple[Topic, int, bytes, int, bool]] = []
         for name, key, value, partition, headers in messages:
             topic = database.topic(prefix + name)
-            packed = wire.pack(headers) if headers else None
+            packed_headers = wire.pack(headers) if headers else None
             size = (
                 (len(key) if key else 0) + (len(value) if value else 0) + (wire.size_bytes(headers) if headers else 0)
             )
@@ -53,7 +54,7 @@ class Transaction:
             number = topic.numbers[partition]
             offset = self._take(number, 1)
             id_ = number << OFFSET_BITS | offset
-            rows.append((id_, now_ms, key, value, packed))
+            rows.append((id_, now_ms, key, *packed(value), packed_headers))
             positions.append((partition, offset))
             if topic.spec.compacted:
                 if key is None:
@@ -83,7 +84,7 @@ class Transaction:
         for id_, (key, value) in enumerate(entries.items(), first):
             if value is not None and len(key) + len(value) > limit:
                 raise RecordTooLarge(topic, key, len(key) + len(value), limit)
-            rows.append((id_, now_ms, key, value, None))
+            rows.append((id_, now_ms, key, *packed(value), None))
             compacted.append((known, number, key, id_, value is None))
         self._insert(rows)
         self._index(now_ms, compacted)
@@ -109,7 +110,7 @@ class Transaction:
 
     def _insert(self, rows: list[_Row]) -> None:
         self._database.connection.executemany(
-            "INSERT INTO records (id, timestamp_ms, key, value, headers) VALUES (?, ?, ?, ?, ?)", rows
+            "INSERT INTO records (id, timestamp_ms, key, codec, value, headers) VALUES (?, ?, ?, ?, ?, ?)", rows
         )
 
     def _index(self, now_ms: int, written: list[tuple[Topic, int, bytes, int, bool]]) -> None:

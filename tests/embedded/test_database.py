@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from planner.step import Message
 from streams.embedded import headers
+from streams.embedded import values as kept_values
 from streams.embedded.database import Database, after_prefix
 from streams.embedded.upkeep import upkeep
 from streams.log import LogBusy, LogError, RecordTooLarge, TopicSpec, UnknownTopic
@@ -21,6 +22,14 @@ HOUR_MS = 3_600_000
 TABLE = TopicSpec("table", 2, compacted=True, compaction_lag_ms=HOUR_MS, tombstone_ms=2 * HOUR_MS)
 CHANGELOG = TopicSpec("changelog", 2, compacted=True, compaction_lag_ms=0, tombstone_ms=0)
 EVENTS = TopicSpec("events", 2, retention_ms=HOUR_MS)
+
+
+@given(st.binary(max_size=600) | st.binary(min_size=1, max_size=9).map(lambda part: part * 300))
+def test_values_are_kept_and_given_back(value: bytes) -> None:
+    codec, kept = kept_values.packed(value)
+    assert kept_values.unpacked(codec, kept) == value
+    assert len(kept or b"") <= len(value)
+    assert codec == kept_values.PLAIN or len(value) >= kept_values.LONG_BYTES
 
 
 class Clock:

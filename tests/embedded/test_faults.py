@@ -39,6 +39,8 @@ TOPICS = (
     TopicSpec("out", 1),
     TopicSpec("changelog", 1, compacted=True, compaction_lag_ms=0, tombstone_ms=0),
 )
+NOISE = random.Random(4).randbytes(900_000)
+"""Takes as much room as it is long: it cannot be compressed."""
 KEYS = [f"site-{i}".encode() for i in range(7)]
 
 
@@ -124,7 +126,7 @@ def test_a_full_disk_is_told_nothing_is_half_written_and_it_goes_on_with_room(pa
             work(database, lambda _: None)
         stops.add(consistent(database))
         with pytest.raises(LogFull):
-            database.append([Message("in", b"k", bytes(900_000), 0)])
+            database.append([Message("in", b"k", NOISE[:900_000], 0)])
         assert database.end_offsets("in") == {0: 6_000}
     assert len(stops) > 5, "the disk filled up at different moments"
     database.connection.execute("PRAGMA max_page_count = 1000000")
@@ -158,9 +160,9 @@ async def test_a_client_is_told_of_a_full_disk(path: Path, monkeypatch: pytest.M
         writing: Database = client._writing  # type: ignore[attr-defined]
         writing.connection.execute("PRAGMA max_page_count = 20")
         with pytest.raises(LogFull):
-            await client.publish([Message("in", b"k", bytes(900_000))])
+            await client.publish([Message("in", b"k", NOISE[:900_000])])
         writing.connection.execute("PRAGMA max_page_count = 1000000")
-        assert await client.publish([Message("in", b"k", bytes(900_000))]) == [(0, 0)]
+        assert await client.publish([Message("in", b"k", NOISE[:900_000])]) == [(0, 0)]
 
 
 def test_upkeep_needs_no_more_room_than_it_frees(path: Path) -> None:
@@ -168,14 +170,14 @@ def test_upkeep_needs_no_more_room_than_it_frees(path: Path) -> None:
     clock_ms = [1_800_000_000_000]
     database = Database(path, clock_ms=lambda: clock_ms[0])
     database.ensure_topics([TopicSpec("in", 1, retention_ms=1_000)])
-    database.append([Message("in", None, bytes(2_000), 0) for _ in range(2_000)])
+    database.append([Message("in", None, NOISE[:2_000], 0) for _ in range(2_000)])
     pages = database.connection.execute("PRAGMA page_count").fetchone()[0]
     database.connection.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(LogFull):
-        database.append([Message("in", None, bytes(2_000), 0) for _ in range(100)])
+        database.append([Message("in", None, NOISE[:2_000], 0) for _ in range(100)])
     clock_ms[0] += 1_001
     assert upkeep(database) == 2_000
-    database.append([Message("in", None, bytes(2_000), 0) for _ in range(1_900)])
+    database.append([Message("in", None, NOISE[:2_000], 0) for _ in range(1_900)])
     database.close()
 
 
@@ -200,8 +202,42 @@ def test_a_log_of_a_newer_planner(path: Path) -> None:
     newer = sqlite3.connect(path)
     newer.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     newer.close()
-    with pytest.raises(LogTooNew, match=r"newer planner \(format 2, expected 1\)"):
+    with pytest.raises(LogTooNew, match=rf"newer planner \(format {SCHEMA_VERSION + 1}, expected {SCHEMA_VERSION}\)"):
         Database(path)
+
+
+def test_a_log_of_before_values_were_compressed_goes_on(path: Path) -> None:
+    long = b'{"line": "magnesium.syringe"},' * 100
+    filled(path, 3)
+    before = sqlite3.connect(path)
+    before.execute("ALTER TABLE records DROP COLUMN codec")
+    before.execute("PRAGMA user_version = 1")
+    before.execute("UPDATE records SET value = ? WHERE id IN (SELECT min(id) FROM records)", (long,))
+    before.commit()
+    before.close()
+    database = Database(path)
+    database.append([Message("in", b"k", long, 0)])
+    values = [record.value for record in database.fetch("in", 0, 0)]
+    assert (values[0], values[-1], len(values)) == (long, long, 4)
+    kept = database.connection.execute("SELECT codec, length(value) FROM records ORDER BY id").fetchall()
+    database.check()
+    database.close()
+    assert kept[0] == (0, len(long)), "what was there is as it was"
+    assert kept[-1][0] == 1
+    assert kept[-1][1] < len(long) / 10
+    Database(path).close()
+
+
+@pytest.mark.parametrize(("change", "says"), [("codec = 7", "by codec 7, expected 0 or 1"),
+                                              ("value = x'ffffffff01'", "cannot be read")])  # fmt: skip
+def test_a_long_value_that_is_not_what_was_written(path: Path, change: str, says: str) -> None:
+    filled(path, 0)
+    database = Database(path)
+    database.append([Message("in", b"k", b"alike" * 500, 0)])
+    database.connection.execute(f"UPDATE records SET {change}")
+    with pytest.raises(LogDamaged, match=says):
+        database.fetch("in", 0, 0)
+    database.close()
 
 
 def test_no_log_yet(path: Path) -> None:

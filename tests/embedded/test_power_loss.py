@@ -32,7 +32,7 @@ def test_the_index_in_shared_memory_says_what_was_committed_and_written_back(tmp
     database = Database(path)
     database.ensure_topics([TopicSpec("t", 1)])
     database.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    database.append([Message("t", None, bytes(20_000), 0)])
+    database.append([Message("t", None, random.Random(1).randbytes(20_000), 0)])
     wal, shm = (path.with_name(f"planner.db-{kind}").read_bytes() for kind in ("wal", "shm"))
     page_bytes = struct.unpack_from(">I", wal, 8)[0]
     index = Index.of(shm)

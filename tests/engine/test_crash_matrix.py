@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from streams.embedded.values import unpacked
 from streams.log import open_client
 from tests.kafka_broker import KafkaCluster
 from tests.soak import history
@@ -55,18 +56,20 @@ TAMPERED = {
     "an outcome is missing": ("outcomes", "DELETE FROM records WHERE id = {first}", "never published"),
     "an outcome comes twice": (
         "outcomes",
-        "INSERT INTO records SELECT {last} + 1, timestamp_ms, key, value, headers FROM records WHERE id = {first}",
+        "INSERT INTO records SELECT {last} + 1, timestamp_ms, key, value, headers, codec FROM records"
+        " WHERE id = {first}",
         "published again",
     ),
     "a requirement that nobody stated": (
         "requirements",
-        "INSERT INTO records SELECT {last} + 1, timestamp_ms, key, CAST(value || ' ' AS BLOB), headers FROM records"
+        "INSERT INTO records SELECT {last} + 1, timestamp_ms, key, CAST('{{}}' AS BLOB), headers, 0 FROM records"
         " WHERE id = {first}",
         "applied up to",
     ),
     "a booking event that nobody applied": (
         "bookings",
-        "INSERT INTO records SELECT {last} + 1, timestamp_ms, key, value, headers FROM records WHERE id = {first}",
+        "INSERT INTO records SELECT {last} + 1, timestamp_ms, key, value, headers, codec FROM records"
+        " WHERE id = {first}",
         "bookings was applied up to",
     ),
     "an entry of a table": (
@@ -77,8 +80,8 @@ TAMPERED = {
     ),
     "an alert of which a revision is missing": (
         "alerts",
-        "UPDATE records SET value = CAST(replace(value, '\"revision\":1,', '\"revision\":2,') AS BLOB)"
-        " WHERE id = {first}",
+        "UPDATE records SET codec = 0,"
+        " value = CAST(replace(plain(codec, value), '\"revision\":1,', '\"revision\":2,') AS BLOB) WHERE id = {first}",
         "not what was last published|has revisions",
     ),
 }
@@ -106,6 +109,7 @@ async def test_the_judge_sees(what: str, ended: Path, tmp_path: Path) -> None:
     path = tmp_path / "planner.db"
     shutil.copy(ended, path)
     tampering = sqlite3.connect(path, isolation_level=None)
+    tampering.create_function("plain", 2, unpacked)
     number, first, last = tampering.execute(
         "SELECT number, min(id), max(id) FROM records JOIN partitions ON number = id >> 40"
         " WHERE topic = ? GROUP BY number LIMIT 1",

@@ -214,8 +214,11 @@ class KafkaCluster:
         self._end(self._nodes[node], signal.SIGTERM)
 
     def stop(self, node: int) -> None:
-        """SIGSTOP: the broker hangs, its connections stay open."""
+        """SIGSTOP: the broker hangs, its connections stay open. Returns when the last of its threads stands still."""
+        process = self._nodes[node].process
         self._signal(self._nodes[node], signal.SIGSTOP)
+        if process is not None and not self._launcher.engine and process.poll() is None:
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self, node: int) -> None:
         """SIGCONT, after ``stop``."""

@@ -15,6 +15,12 @@ The spread of a total over a lead is φ × (expected new + expected lost), a qua
 from the mix's own standardised errors, decayed, each error held to ``LARGEST_ERROR`` standard deviations so that one
 burst (a group that does not come) does not widen the forecast for months. Errors that days share (a common level that
 is off by a share) grow with the number of sessions: the prior is φ = dispersion + ``COMMON_ERROR``² × (new + lost).
+
+Totals of L days of origins that follow each other are nearly the same: n origins tell no more than n/L errors do, and a
+spread known from ν errors makes the forecast a Student's t (Gelman et al., Bayesian Data Analysis, section 3.2). Its
+quantile is 1 + (z² + 1) ÷ 4ν times the normal's z (Fisher's expansion; Cornish & Fisher 1938, Rev. Inst. Int. Stat. 5),
+so φ is taken that times squared, at the level .95, between those that orders are made for. The prior counts for
+``SPREAD_PRIOR_TOTALS`` such errors: of a month's totals there are few, and the spread is not to follow the last two.
 """
 
 from __future__ import annotations
@@ -42,6 +48,10 @@ _LEAST_ERROR: Final = 1e-6
 Bools = npt.NDArray[np.bool_]
 SPREAD_HALF_LIFE_DAYS: Final = 75.0
 SPREAD_PRIOR_ORIGINS: Final = 10.0
+"""What the prior's spread counts for at least."""
+SPREAD_PRIOR_TOTALS: Final = 4.0
+"""The same in totals that share no day."""
+_Z: Final = 1.645
 LARGEST_ERROR: Final = 3.0
 COMMON_ERROR: Final = 0.08
 """Relative error (standard deviation) that all days of a lead share, before anything is learned."""
@@ -82,6 +92,9 @@ _BETWEEN_LEADS: Final = np.stack([np.interp(_LOG_DAYS, _LOG_LEADS, one) for one 
 """Interpolates, by the logarithm of days, what is known by lead; shape (H, leads)."""
 _LOSS_DECAY: Final = 0.5 ** (1 / LOSS_HALF_LIFE_DAYS)
 _SPREAD_DECAY: Final = 0.5 ** (1 / SPREAD_HALF_LIFE_DAYS)
+_SHARED: Final = np.stack((_LEADS.astype(np.float64), np.ones(_LEADS.size)))
+"""Origins whose totals, or last days alone, share days; shape (2, leads), as ``Mix.errors``."""
+_SPREAD_PRIOR: Final = np.maximum(SPREAD_PRIOR_ORIGINS, SPREAD_PRIOR_TOTALS * _SHARED)
 _WIDTH: Final = len(EXPERTS) + 4
 
 
@@ -192,14 +205,15 @@ class Mix:
         known = np.cumsum(volume) if total else volume
         at = _LEADS - 1
         prior = dispersion + COMMON_ERROR**2 * known[at]
-        learned = self._learned(row, prior)
+        errors = (self.origins[row] + _SPREAD_PRIOR[row]) / _SHARED[row]
+        learned = self._learned(row, prior) * (1 + (_Z * _Z + 1) / (4 * errors)) ** 2
         # between leads, what is learned beyond the prior is interpolated; the prior itself goes on with the volume
         ratio = np.interp(_LOG_DAYS, _LOG_LEADS, learned / prior)
         result: Floats = ratio * (dispersion + COMMON_ERROR**2 * known)
         return result
 
     def _learned(self, row: int, prior: Floats) -> Floats:
-        weight = SPREAD_PRIOR_ORIGINS
+        weight = _SPREAD_PRIOR[row]
         result: Floats = (self.errors[row] + weight * prior) / (self.origins[row] + weight)
         return result
 

@@ -18,9 +18,10 @@ is off by a share) grow with the number of sessions: the prior is φ = dispersio
 
 Totals of L days of origins that follow each other are nearly the same: n origins tell no more than n/L errors do, and a
 spread known from ν errors makes the forecast a Student's t (Gelman et al., Bayesian Data Analysis, section 3.2). Its
-quantile is 1 + (z² + 1) ÷ 4ν times the normal's z (Fisher's expansion; Cornish & Fisher 1938, Rev. Inst. Int. Stat. 5),
-so φ is taken that times squared, at the level .95, between those that orders are made for. The prior counts for
-``SPREAD_PRIOR_TOTALS`` such errors: of a month's totals there are few, and the spread is not to follow the last two.
+quantile is 1 + (z² + 1) ÷ 4ν times the normal's z (Fisher's expansion; Cornish & Fisher 1938, Rev. Inst. Int. Stat. 5);
+what is learned of φ beyond the dispersion, which chance alone makes and is stated, is taken that times squared, at the
+level .95. The prior counts for ``SPREAD_PRIOR_TOTALS`` such errors: of a month's totals there are few, and the spread is
+not to follow the last two.
 """
 
 from __future__ import annotations
@@ -206,7 +207,8 @@ class Mix:
         at = _LEADS - 1
         prior = dispersion + COMMON_ERROR**2 * known[at]
         errors = (self.origins[row] + _SPREAD_PRIOR[row]) / _SHARED[row]
-        learned = self._learned(row, prior) * (1 + (_Z * _Z + 1) / (4 * errors)) ** 2
+        learned = self._learned(row, prior)
+        learned += np.maximum(learned - dispersion, 0.0) * ((1 + (_Z * _Z + 1) / (4 * errors)) ** 2 - 1)
         # between leads, what is learned beyond the prior is interpolated; the prior itself goes on with the volume
         ratio = np.interp(_LOG_DAYS, _LOG_LEADS, learned / prior)
         result: Floats = ratio * (dispersion + COMMON_ERROR**2 * known)

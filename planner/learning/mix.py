@@ -20,8 +20,8 @@ Totals of L days of origins that follow each other are nearly the same: n origin
 spread known from ν errors makes the forecast a Student's t (Gelman et al., Bayesian Data Analysis, section 3.2). Its
 quantile is 1 + (z² + 1) ÷ 4ν times the normal's z (Fisher's expansion; Cornish & Fisher 1938, Rev. Inst. Int. Stat. 5);
 what is learned of φ beyond the dispersion, which chance alone makes and is stated, is taken that times squared, at the
-level .95. The prior counts for ``SPREAD_PRIOR_TOTALS`` such errors: of a month's totals there are few, and the spread is
-not to follow the last two.
+level .95. The prior counts for ``SPREAD_PRIOR_TOTALS`` such errors: of a month's totals there are few, and the spread
+is not to follow the last two.
 """
 
 from __future__ import annotations

@@ -18,11 +18,11 @@ is off by a share) grow with the number of sessions: the prior is φ = dispersio
 
 Totals of L days of origins k days apart have the correlation 1 − k/L, and their squares the square of that (Bartlett
 1946, J. R. Stat. Soc. Suppl. 8), so that n origins tell as much as n ÷ Σ_k (1 − |k|/L)² = n ÷ ((2 L² + 1) ÷ 3 L) errors
-do. A spread known from ν errors makes the forecast a Student's t (Gelman et al., Bayesian Data Analysis, section 3.2). Its
-quantile is 1 + (z² + 1) ÷ 4ν times the normal's z (Fisher's expansion; Cornish & Fisher 1938, Rev. Inst. Int. Stat. 5);
-what is learned of φ beyond the dispersion, which chance alone makes and is stated, is taken that times squared, at the
-level .95. The prior counts for ``SPREAD_PRIOR_TOTALS`` such errors: of a month's totals there are few, and the spread
-is not to follow the last two.
+do. A spread known from ν errors makes the forecast a Student's t (Gelman et al., Bayesian Data Analysis, section 3.2).
+Its quantile is 1 + (z² + 1) ÷ 4ν times the normal's z (Fisher's expansion; Cornish & Fisher 1938, Rev. Inst. Int. Stat.
+5); what is learned of φ beyond the dispersion, which chance alone makes and is stated, is taken that times squared, at
+the level .95. The prior counts for ``SPREAD_PRIOR_TOTALS`` such errors: of a month's totals there are few, and the
+spread is not to follow the last two.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Bools = npt.NDArray[np.bool_]
 SPREAD_HALF_LIFE_DAYS: Final = 75.0
 SPREAD_PRIOR_ORIGINS: Final = 10.0
 """What the prior's spread counts for at least."""
-SPREAD_PRIOR_TOTALS: Final = 4.0
+SPREAD_PRIOR_TOTALS: Final = 2.0
 """The same in errors of totals that share no day."""
 _Z: Final = 1.645
 LARGEST_ERROR: Final = 3.0

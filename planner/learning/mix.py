@@ -15,14 +15,6 @@ The spread of a total over a lead is φ × (expected new + expected lost), a qua
 from the mix's own standardised errors, decayed, each error held to ``LARGEST_ERROR`` standard deviations so that one
 burst (a group that does not come) does not widen the forecast for months. Errors that days share (a common level that
 is off by a share) grow with the number of sessions: the prior is φ = dispersion + ``COMMON_ERROR``² × (new + lost).
-
-Totals of L days of origins k days apart have the correlation 1 − k/L, and their squares the square of that (Bartlett
-1946, J. R. Stat. Soc. Suppl. 8), so that n origins tell as much as n ÷ Σ_k (1 − |k|/L)² = n ÷ ((2 L² + 1) ÷ 3 L) errors
-do. A spread known from ν errors makes the forecast a Student's t (Gelman et al., Bayesian Data Analysis, section 3.2).
-Its quantile is 1 + (z² + 1) ÷ 4ν times the normal's z (Fisher's expansion; Cornish & Fisher 1938, Rev. Inst. Int. Stat.
-5); what is learned of φ beyond the dispersion, which chance alone makes and is stated, is taken that times squared, at
-the level .95. The prior counts for ``SPREAD_PRIOR_TOTALS`` such errors: of a month's totals there are few, and the
-spread is not to follow the last two.
 """
 
 from __future__ import annotations
@@ -50,10 +42,6 @@ _LEAST_ERROR: Final = 1e-6
 Bools = npt.NDArray[np.bool_]
 SPREAD_HALF_LIFE_DAYS: Final = 75.0
 SPREAD_PRIOR_ORIGINS: Final = 10.0
-"""What the prior's spread counts for at least."""
-SPREAD_PRIOR_TOTALS: Final = 2.0
-"""The same in errors of totals that share no day."""
-_Z: Final = 1.645
 LARGEST_ERROR: Final = 3.0
 COMMON_ERROR: Final = 0.08
 """Relative error (standard deviation) that all days of a lead share, before anything is learned."""
@@ -94,9 +82,6 @@ _BETWEEN_LEADS: Final = np.stack([np.interp(_LOG_DAYS, _LOG_LEADS, one) for one 
 """Interpolates, by the logarithm of days, what is known by lead; shape (H, leads)."""
 _LOSS_DECAY: Final = 0.5 ** (1 / LOSS_HALF_LIFE_DAYS)
 _SPREAD_DECAY: Final = 0.5 ** (1 / SPREAD_HALF_LIFE_DAYS)
-_SHARED: Final = np.stack(((2 * _LEADS**2 + 1) / (3 * _LEADS), np.ones(_LEADS.size)))
-"""Origins that tell as much as one of which no other shares a day; shape (2, leads), as ``Mix.errors``."""
-_SPREAD_PRIOR: Final = np.maximum(SPREAD_PRIOR_ORIGINS, SPREAD_PRIOR_TOTALS * _SHARED)
 _WIDTH: Final = len(EXPERTS) + 4
 
 
@@ -207,16 +192,14 @@ class Mix:
         known = np.cumsum(volume) if total else volume
         at = _LEADS - 1
         prior = dispersion + COMMON_ERROR**2 * known[at]
-        errors = (self.origins[row] + _SPREAD_PRIOR[row]) / _SHARED[row]
         learned = self._learned(row, prior)
-        learned += np.maximum(learned - dispersion, 0.0) * ((1 + (_Z * _Z + 1) / (4 * errors)) ** 2 - 1)
         # between leads, what is learned beyond the prior is interpolated; the prior itself goes on with the volume
         ratio = np.interp(_LOG_DAYS, _LOG_LEADS, learned / prior)
         result: Floats = ratio * (dispersion + COMMON_ERROR**2 * known)
         return result
 
     def _learned(self, row: int, prior: Floats) -> Floats:
-        weight = _SPREAD_PRIOR[row]
+        weight = SPREAD_PRIOR_ORIGINS
         result: Floats = (self.errors[row] + weight * prior) / (self.origins[row] + weight)
         return result
 

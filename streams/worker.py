@@ -29,6 +29,7 @@ from streams.clock import tick_by_the_wall
 from streams.delivery.assembly import PlannerApp
 from streams.delivery.version import UntestedFaustError, check_version
 from streams.embedded.lock import WorkerLock
+from streams.embedded.schema import bring_up_to_date
 from streams.health import HealthServer
 from streams.inspect import published_catalogue, sound_catalogues
 from streams.log import LogClient, LogError, LogUnavailable, database_path, open_client
@@ -133,7 +134,9 @@ def _only_worker(settings: Settings) -> Iterator[None]:
     if not settings.embedded:
         yield
         return
-    with WorkerLock(database_path(settings.broker_url)):
+    path = database_path(settings.broker_url)
+    with WorkerLock(path):
+        bring_up_to_date(path)
         yield
 
 

@@ -223,7 +223,7 @@ class Database:
                 (low + max(0, offset), high, records_max),
             )
             for id_, timestamp_ms, key, codec, kept, packed in cursor:
-                value = unpacked(codec, kept)
+                value = self._value(id_, codec, kept)
                 size += len(value or b"") + len(key or b"") + len(packed or b"")
                 if size > bytes_max and records:
                     break
@@ -231,6 +231,15 @@ class Database:
                 records.append(Record(name, partition, id_ & OFFSET_MASK, timestamp_ms, key, value, headers))
             cursor.close()  # an open statement would keep the WAL from being written back
         return records
+
+    def _value(self, id_: int, codec: int, kept: bytes | None) -> bytes | None:
+        try:
+            return unpacked(codec, kept)
+        except ValueError as error:
+            partition, offset = id_ >> OFFSET_BITS, id_ & OFFSET_MASK
+            raise LogDamaged(
+                f"{self.path}: damaged (partition number {partition}, offset {offset}: {error}); restore it from a copy"
+            ) from error
 
     def end_offsets(self, topic: str) -> dict[int, int]:
         """The offset the next record gets, by partition."""
@@ -267,10 +276,10 @@ class Database:
         """The latest value of a key; None: there is none."""
         with self.guard:
             row = self.connection.execute(
-                "SELECT codec, value FROM latest JOIN records USING (id) WHERE number = ? AND latest.key = ?",
+                "SELECT id, codec, value FROM latest JOIN records USING (id) WHERE number = ? AND latest.key = ?",
                 (self.number(topic, partition), key),
             ).fetchone()
-        return unpacked(*row) if row else None
+        return self._value(*row) if row else None
 
     def load(self, topic: str, partition: int) -> dict[bytes, bytes]:
         """All latest values of a partition by key: the fast way to restore a table."""
@@ -278,9 +287,10 @@ class Database:
         with self.guard:
             # Reading the records as they lie beats following the index; the last one of a key wins.
             rows = self.connection.execute(
-                "SELECT key, codec, value FROM records WHERE id BETWEEN ? AND ? ORDER BY id", (low, low | OFFSET_MASK)
+                "SELECT key, id, codec, value FROM records WHERE id BETWEEN ? AND ? ORDER BY id",
+                (low, low | OFFSET_MASK),
             )
-            entries = {key: unpacked(codec, value) for key, codec, value in rows}
+            entries = {key: self._value(id_, codec, kept) for key, id_, codec, kept in rows}
         for key in [key for key, value in entries.items() if value is None]:
             del entries[key]
         return entries  # type: ignore[return-value]  # no None is left
@@ -307,7 +317,7 @@ class Database:
                     statement.format(comparison), (number, key, _SCAN_PAGE, *([] if high is None else [high]))
                 ).fetchall()
             for key, id_, timestamp_ms, codec, kept, packed in rows:  # the page ends at its last key
-                if (value := unpacked(codec, kept)) is not None:
+                if (value := self._value(id_, codec, kept)) is not None:
                     headers = wire.unpack(packed) if packed else ()
                     yield Record(name, partition, id_ & OFFSET_MASK, timestamp_ms, key, value, headers)
             if len(rows) < _SCAN_PAGE:

@@ -15,6 +15,7 @@ import errno
 import os
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal
@@ -24,7 +25,7 @@ from streams.log import LogBusy, LogDamaged, LogError, LogFull, LogTooNew, LogUn
 APPLICATION_ID: Final = 0x504C4E52
 """``PLNR`` in the file's header."""
 SCHEMA_VERSION: Final = 2
-"""1: before values were compressed; brought up to date when it is opened."""
+"""1: before values were compressed. ``bring_up_to_date`` makes it 2."""
 OFFSET_BITS: Final = 40
 OFFSET_MASK: Final = (1 << OFFSET_BITS) - 1
 
@@ -134,8 +135,27 @@ def _look_at(path: Path, *, create: bool) -> None:
         raise LogUnavailable(f"{path}: cannot be opened: {os.strerror(errno.EACCES)}")
 
 
-def _check_identity(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the file already is a log of ours; False: it is empty."""
+def bring_up_to_date(path: Path, busy_seconds: float = 10.0) -> None:
+    """Give a file of an older planner this one's format; without effect where there is none.
+
+    Only by the one worker (``lock.WorkerLock``): an older one must not be at work, it would not know compressed values.
+
+    Raises:
+        NotALog, LogTooNew, LogDamaged, LogBusy, LogFull: as ``connect``.
+    """
+    if not path.exists():
+        return
+    with Guard(path, busy_seconds), closing(sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)) as file:
+        if not _check_identity(file, path, least=1) or _version(file) == SCHEMA_VERSION:
+            return
+        file.execute("BEGIN IMMEDIATE")
+        file.execute("ALTER TABLE records ADD COLUMN codec INTEGER NOT NULL DEFAULT 0")
+        file.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        file.execute("COMMIT")
+
+
+def _check_identity(connection: sqlite3.Connection, path: Path, least: int = SCHEMA_VERSION) -> bool:
+    """Whether the file already is a log of ours, of format ``least`` or later; False: it is empty."""
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]
     if application_id == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
         return False
@@ -144,6 +164,11 @@ def _check_identity(connection: sqlite3.Connection, path: Path) -> bool:
     version = _version(connection)
     if version < 1:
         raise LogDamaged(f"{path}: of format {version}, expected 1 to {SCHEMA_VERSION}; no planner ever wrote it")
+    if version < least:
+        raise LogUnavailable(
+            f"{path}: written by an older planner (format {version}, expected {SCHEMA_VERSION}); a worker of this one "
+            "brings it up to date when it starts (planner run)"
+        )
     if version > SCHEMA_VERSION:
         raise LogTooNew(
             f"{path}: written by a newer planner (format {version}, expected {SCHEMA_VERSION}); use that version"
@@ -157,18 +182,15 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def _make_tables(connection: sqlite3.Connection, path: Path) -> None:
-    if _check_identity(connection, path) and _version(connection) == SCHEMA_VERSION:
+    if _check_identity(connection, path):
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        # another process may have been quicker
-        if not _check_identity(connection, path):
+        if not _check_identity(connection, path):  # another process may have been quicker
             for statement in _TABLES:
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        elif _version(connection) < SCHEMA_VERSION:
-            connection.execute("ALTER TABLE records ADD COLUMN codec INTEGER NOT NULL DEFAULT 0")
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

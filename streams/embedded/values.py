@@ -1,6 +1,6 @@
 """Values as they lie in the file: long ones compressed (LZ4), each by itself.
 
-A requirement of 5 KB, whose lines are alike, shrinks to a third of it, at the price of what SQLite saves by it.
+A requirement of 5 KB, whose lines are alike, shrinks to a third of it. What that costs, SQLite nearly saves.
 """
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ from __future__ import annotations
 from typing import Final
 
 import cramjam
-
-from streams.log import LogDamaged
 
 PLAIN: Final = 0
 LZ4: Final = 1
@@ -29,13 +27,13 @@ def unpacked(codec: int, value: bytes | None) -> bytes | None:
     """The inverse of ``packed``.
 
     Raises:
-        LogDamaged: the value is not what was written.
+        ValueError: the value is not what was written.
     """
     if codec == PLAIN or value is None:
         return value
     if codec != LZ4:
-        raise LogDamaged(f"a value by codec {codec}, expected {PLAIN} or {LZ4}; restore the log from a copy")
+        raise ValueError(f"codec {codec}, expected {PLAIN} or {LZ4}")
     try:
         return bytes(cramjam.lz4.decompress_block(value))
     except cramjam.DecompressionError as error:
-        raise LogDamaged(f"a value that cannot be read ({error}); restore the log from a copy") from error
+        raise ValueError(f"compressed, and cannot be read: {error}") from error

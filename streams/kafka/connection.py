@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 
 
 COMPRESSION: Final = "zstd"
-"""Of every batch that we write: requirements of one protocol are alike, so that a batch of them shrinks to a hundredth.
-Brokers know it since Kafka 2.1."""
+"""Of every batch that we write: requirements of one protocol are alike, so that a batch of them shrinks to less than a
+twentieth (a test). Brokers know it since Kafka 2.1."""
 
 
 def parameters(security: Security) -> dict[str, Any]:

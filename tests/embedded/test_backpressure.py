@@ -99,7 +99,7 @@ async def follow(client: LogClient, topic: str, count: int) -> None:
 async def test_readers_that_follow_do_not_keep_the_wal_from_beginning_anew(tmp_path: Path) -> None:
     """The bound: what makes a checkpoint due, twice over, and one transaction."""
     url, wal = f"sqlite:///{tmp_path}/planner.db", tmp_path / "planner.db-wal"
-    batch, batches = [Message("t", None, random.randbytes(2_000), 0)] * 200, 150
+    batch, batches = [Message("t", None, random.Random(2).randbytes(2_000), 0)] * 200, 150
     bound_bytes = 2 * CHECKPOINT_PAGES * FRAME_BYTES + 2 * len(batch) * 2_000
     assert len(batch) * batches * 2_000 > 3 * bound_bytes
     async with open_client(url) as writer:
@@ -121,7 +121,7 @@ def test_a_snapshot_that_another_program_holds_costs_what_is_written_meanwhile_a
     path, wal = tmp_path / "planner.db", tmp_path / "planner.db-wal"
     database = Database(path, durability="normal")
     database.ensure_topics([TopicSpec("t", 1)])
-    batch = [Message("t", None, random.randbytes(10_000), 0)] * 200
+    batch = [Message("t", None, random.Random(2).randbytes(10_000), 0)] * 200
     foreign = sqlite3.connect(path, isolation_level=None)
     foreign.execute("BEGIN")
     before = foreign.execute("SELECT count(*) FROM records").fetchone()

@@ -18,7 +18,7 @@ import pytest
 from planner.step import Message
 from streams.embedded.database import Database
 from streams.embedded.lock import WorkerLock
-from streams.embedded.schema import SCHEMA_VERSION
+from streams.embedded.schema import SCHEMA_VERSION, bring_up_to_date
 from streams.embedded.upkeep import upkeep
 from streams.log import (
     LogDamaged,
@@ -215,6 +215,11 @@ def test_a_log_of_before_values_were_compressed_goes_on(path: Path) -> None:
     before.execute("UPDATE records SET value = ? WHERE id IN (SELECT min(id) FROM records)", (long,))
     before.commit()
     before.close()
+    # only its one worker may change it: an older one could not read what is compressed
+    with pytest.raises(LogUnavailable, match=r"older planner \(format 1, expected 2\); a worker of this one brings it"):
+        Database(path)
+    bring_up_to_date(path)
+    bring_up_to_date(path)  # again: nothing to do
     database = Database(path)
     database.append([Message("in", b"k", long, 0)])
     values = [record.value for record in database.fetch("in", 0, 0)]
@@ -225,11 +230,15 @@ def test_a_log_of_before_values_were_compressed_goes_on(path: Path) -> None:
     assert kept[0] == (0, len(long)), "what was there is as it was"
     assert kept[-1][0] == 1
     assert kept[-1][1] < len(long) / 10
-    Database(path).close()
 
 
-@pytest.mark.parametrize(("change", "says"), [("codec = 7", "by codec 7, expected 0 or 1"),
-                                              ("value = x'ffffffff01'", "cannot be read")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("codec = 7", r"planner\.db: damaged \(partition number \d, offset 0: codec 7, expected 0 or 1\)"),
+        ("value = x'ffffffff01'", r"offset 0: compressed, and cannot be read: "),
+    ],
+)
 def test_a_long_value_that_is_not_what_was_written(path: Path, change: str, says: str) -> None:
     filled(path, 0)
     database = Database(path)
@@ -238,6 +247,16 @@ def test_a_long_value_that_is_not_what_was_written(path: Path, change: str, says
     with pytest.raises(LogDamaged, match=says):
         database.fetch("in", 0, 0)
     database.close()
+
+
+def test_a_file_that_is_no_log_is_not_brought_up_to_date(path: Path) -> None:
+    bring_up_to_date(path)
+    assert not path.exists()
+    foreign = sqlite3.connect(path)
+    foreign.execute("CREATE TABLE theirs (a)")
+    foreign.close()
+    with pytest.raises(NotALog):
+        bring_up_to_date(path)
 
 
 def test_no_log_yet(path: Path) -> None:

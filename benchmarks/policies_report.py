@@ -28,12 +28,12 @@ _PREFACE = """\
 Every policy is tuned to a fill of 99 % of each item on training seeds, at the least money, and measured on test seeds:
 the same patients, PRN use and late deliveries for all. Money is holding (22 % a year), order lines (7.5 each) and
 waste. Opponents have a dial and a lot size for each item, tuned in hindsight on 20 clinic-years, the planner a service
-level for each item, tuned on fewer (of whole catalogues: one service level for all).
+level for each item, tuned on fewer.
 
 *Ratios are at equal fill.* In a few years fill comes out a little above or below what was tuned, so of each item the
 opponent is moved to the fill that the planner (or the policy of the column) reached on the test seeds, along its own
 curve of money against fill in these very worlds (`planner/simulation/equal_fill.py`): it knows the dial in hindsight.
-Where parameters are frozen (`shift-frozen`, `allocation`) and of whole catalogues ratios are as measured. In brackets
+Where parameters are frozen (`shift-frozen`, `allocation`) ratios are as measured. In brackets
 the 95 % interval (bootstrap over the test seeds; few of them make it rough). What each policy is:
 `planner/simulation/opponents.py` and [docs/simulation.md](../docs/simulation.md)."""
 

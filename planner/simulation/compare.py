@@ -185,30 +185,20 @@ def tune_policies(
 def _tune_planner(
     setting: Setting, seeds: Sequence[int], mapper: Mapper, tell: Callable[[str], None], steps: int
 ) -> dict[str, dict[str, float]]:
-    """Site → item → service level: each item's own, or one for all together, as the scenario's ``fill_by`` says.
-
-    Items hardly touch one another, so the levels of all are searched in the same runs.
-    """
+    """Site → item → service level. Items hardly touch one another: the levels of all are searched in the same runs."""
     scenario = setting.scenario
     places = [(clinic.site, item) for clinic in setting.clinics() for item in clinic.items]
     several = len({site for site, _ in places}) > 1
-    one = LevelSearch(scenario.fill_target, scenario.service_level)
-    own = {
-        place: LevelSearch(scenario.fill_target, scenario.service_level, close=_CLOSE, nearest=True) for place in places
-    }
-    searches = dict.fromkeys(places, one) if scenario.fill_by == "total" else own
+    searches = {place: LevelSearch(scenario.fill_target, scenario.service_level, close=_CLOSE) for place in places}
     for step in range(1, steps + 1):
         tell(f"tuning the planner: step {step} of at most {steps}")
         levels: dict[str, dict[str, float]] = {}
         for (site, item), search in searches.items():
             levels.setdefault(site, {})[item] = round(search.level, _LEVEL_DIGITS)
         runs = list(mapper(run_seed, [_Work(setting, PLANNER, seed, levels) for seed in seeds]))
-        if scenario.fill_by == "total":
-            one.tell(fill_of(runs).value)
-        else:
-            for (site, item), search in own.items():
-                fill = fill_of(runs, f"{site}/{item}" if several else item).value
-                search.tell(fill if fill == fill else 1.0)  # noqa: PLR0124 - of an item that nobody wanted there is none
+        for (site, item), search in searches.items():
+            fill = fill_of(runs, f"{site}/{item}" if several else item).value
+            search.tell(fill if fill == fill else 1.0)  # noqa: PLR0124 - of an item that nobody wanted there is none
         if all(search.done for search in searches.values()):
             break
     return {
@@ -261,7 +251,7 @@ def compare(
         found.runs.setdefault(run.policy, []).append(run)
         tell(f"measuring {run.policy}: {done} of {len(work)} clinic-years")
     found.tuned = {policy: tuning.told(policy) for policy in policies}
-    if setting.scenario.fill_by == "item" and setting.scenario.tuned_on is None:
+    if setting.scenario.tuned_on is None:
         tuned = {policy: tuning.opponents[policy] for policy in policies if policy in tuning.opponents}
         [found.curves] = mapper(curves_of, [_CurveWork(setting, tuple(seeds), tuned)])
     return found

@@ -183,10 +183,6 @@ class Scenario(StrictModel):
     horizon: Horizon = Horizon()
     fill_target: Annotated[float, Field(gt=0.5, lt=1)] = 0.99
     """Share of the wanted containers of each item that every policy is tuned to supply."""
-    fill_by: Literal["item", "total"] = "item"
-    """Whether the planner has a service level for each item, which is set so that the item reaches the target, or one
-    for all, so that all containers together do (where there are many items, most of them rare). Opponents have a dial
-    and a size for each item, which reaches it."""
     tuned_on: Slug | None = None
     """Scenario on which the policies are tuned: their parameters are frozen when this one runs. Absent: itself."""
     service_measure: Literal["cycle", "fill", "session"] = "cycle"

@@ -6,7 +6,6 @@ all sizes at once; then the cheapest size, refined once. The planner's only dial
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,74 +91,52 @@ def dials_reaching(family: Family, history: History, size: float, targets: Float
 
 
 class LevelSearch:
-    """The search for the least service level whose fill in training reaches a target.
+    """The search for the service level whose fill in training is nearest to a target.
 
     A fill is costly (the real steps), so few levels are tried, each where a line through what is known says, in normal
-    deviates of level and fill, which are nearly on one. ``level`` is the one to try next.
+    deviates of level and fill, which are nearly on one. Policies are compared at equal fill
+    (``planner.simulation.equal_fill``), so that none above the target is needed.
 
     Args:
-        nearest: settle for the level whose fill is nearest to the target, above or below it, and stop within ``close``
-            of it: where policies are compared at equal fill (``planner.simulation.equal_fill``), no more is needed.
+        close: of the target, within which it is done.
     """
 
-    def __init__(self, target: float, start: float, *, close: float = 0.001, nearest: bool = False) -> None:
-        self.target, self.close, self.nearest = target, close, nearest
+    def __init__(self, target: float, start: float, *, close: float) -> None:
+        self.target, self.close = target, close
         self.done = False
-        """Whether a fill above the target by less than ``close``, or the end of the range, was found."""
-        self._wanted = _deviate(target + close / 2)
+        """Whether a fill close to the target, or the end of the range, was found."""
+        self.best = (start, float("nan"))
+        """The level of which the nearest fill is known, and that fill."""
         self._at = float(np.clip(special.ndtri(start), *_LEVEL_DEVIATES))
         # deviates of level and fill: the best known short of the target, and the least that reaches it
         self._below: tuple[float, float] | None = None
         self._above: tuple[float, float] | None = None
-        self._best: tuple[float, float] | None = None
 
     @property
     def level(self) -> float:
         """The level to try next; once ``done`` the one that was chosen."""
-        return float(special.ndtr(self._at)) if not self.done else self.best[0]
-
-    @property
-    def best(self) -> tuple[float, float]:
-        """The least level known to reach the target (or the ``nearest``) and its fill; else the highest level, of which
-        nothing is known."""
-        return self._best or (float(special.ndtr(_LEVEL_DEVIATES[1])), float("nan"))
+        return self.best[0] if self.done else float(special.ndtr(self._at))
 
     def tell(self, fill: float) -> None:
         """The fill at ``level``."""
         if self.done:
             return
-        at, low_high = self._at, _LEVEL_DEVIATES
-        if self.nearest:
-            goal = _deviate(self.target)
-            if self._best is None or abs(_deviate(fill) - goal) < abs(_deviate(self._best[1]) - goal):
-                self._best = (float(special.ndtr(at)), fill)
-            self.done = abs(fill - self.target) < self.close
+        at, goal = self._at, _deviate(self.target)
+        if not abs(_deviate(fill) - goal) >= abs(_deviate(self.best[1]) - goal):  # nothing is nearer than nan
+            self.best = (float(special.ndtr(at)), fill)
+        self.done = abs(fill - self.target) < self.close
         if fill >= self.target:
             self._above = (at, _deviate(fill))
-            if not self.nearest:
-                self._best = (float(special.ndtr(at)), fill)
-                self.done = fill < self.target + self.close
         else:
             self._below = (at, _deviate(fill))
+        wanted = _deviate(self.target + self.close / 2)
         if self._below is not None and self._above is not None:
-            share = (self._wanted - self._below[1]) / max(self._above[1] - self._below[1], 1e-9)
+            share = (wanted - self._below[1]) / max(self._above[1] - self._below[1], 1e-9)
             self._at = self._below[0] + float(np.clip(share, 0.15, 0.85)) * (self._above[0] - self._below[0])
         else:
-            known = self._above or self._below or (at, self._wanted)
-            self._at = float(np.clip(known[0] + _STEP * (self._wanted - known[1]), *low_high))
+            known = self._above or self._below or (at, wanted)
+            self._at = float(np.clip(known[0] + _STEP * (wanted - known[1]), *_LEVEL_DEVIATES))
             self.done = self.done or self._at == known[0]
-
-
-def tune_level(
-    fill_at: Callable[[float], float], target: float, start: float, *, steps: int = 6, close: float = 0.001
-) -> tuple[float, float]:
-    """The least service level found in ``steps`` whose fill reaches ``target``: (level, fill)."""
-    search = LevelSearch(target, start, close=close)
-    for _ in range(steps):
-        search.tell(fill_at(search.level))
-        if search.done:
-            break
-    return search.best
 
 
 def _deviate(fill: float) -> float:

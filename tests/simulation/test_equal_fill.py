@@ -122,13 +122,13 @@ def test_who_finds_fewer_than_a_session_takes_takes_none() -> None:
     assert float(tried.fill[0]) == pytest.approx(fills_of(fills)[VIAL], abs=1e-9)
 
 
-def test_the_nearest_level_is_chosen_where_that_is_asked_for() -> None:
-    search = LevelSearch(0.99, 0.9, close=0.003, nearest=True)
+def test_the_nearest_level_is_chosen() -> None:
+    search = LevelSearch(0.99, 0.9, close=0.003)
     search.tell(0.98)
     assert search.best[1] == 0.98
     search.tell(0.988)
     assert (search.done, search.best[1]) == (True, 0.988)
-    missed = LevelSearch(0.99, 0.9, close=0.003, nearest=True)
+    missed = LevelSearch(0.99, 0.9, close=0.003)
     for fill in (0.97, 0.999, 0.98):
         missed.tell(fill)
     assert (missed.done, missed.best[1]) == (False, 0.98)

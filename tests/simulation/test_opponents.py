@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +13,7 @@ from planner.simulation.compare import levels_policy
 from planner.simulation.levels import History, histories, simulate
 from planner.simulation.measure import item_measure
 from planner.simulation.opponents import FAMILIES
-from planner.simulation.tuning import Tuned, tune, tune_level
+from planner.simulation.tuning import LevelSearch, Tuned, tune
 from planner.simulation.world import Fate, SiteWorld
 from tests.simulation.small import BAG, VIAL, clinic
 
@@ -104,25 +104,28 @@ def test_policies_do_not_know_the_future() -> None:
         assert not np.array_equal(before.at(60), after.at(60))
 
 
-def test_the_service_level_is_the_least_that_reaches_the_fill() -> None:
-    asked: list[float] = []
-
-    def fill_at(level: float) -> float:
-        asked.append(level)
-        return 1 - (1 - level) / 4
-
-    level, fill = tune_level(fill_at, 0.99, 0.98, steps=9)
-    assert fill >= 0.99
-    assert level == pytest.approx(0.96, abs=0.004)
-    assert len(asked) <= 9
+def searched(fill_at: Callable[[float], float]) -> tuple[LevelSearch, list[float]]:
+    """The search for a fill of .99, and the levels that it tried."""
+    search, tried = LevelSearch(0.99, 0.9, close=0.001), list[float]()
+    while not search.done and len(tried) < 30:
+        tried.append(search.level)
+        search.tell(fill_at(search.level))
+    assert search.done
+    return search, tried
 
 
-def test_a_fill_that_no_service_level_reaches_gives_the_highest() -> None:
-    level, fill = tune_level(lambda _: 0.5, 0.99, 0.98)
-    assert level > 0.9999
-    assert math.isnan(fill)
+def test_the_service_level_is_found_whose_fill_is_the_target() -> None:
+    search, tried = searched(lambda level: 1 - (1 - level) / 4)
+    assert search.level == search.best[0] == pytest.approx(0.96, abs=0.004)
+    assert search.best[1] == pytest.approx(0.99, abs=0.001)
+    assert len(tried) <= 9
 
 
-def test_a_fill_that_every_service_level_reaches_gives_the_lowest() -> None:
-    level, _ = tune_level(lambda _: 1.0, 0.99, 0.9, steps=9)
-    assert level < 0.1
+def test_where_no_service_level_reaches_the_fill_it_ends_at_the_highest() -> None:
+    search, tried = searched(lambda level: 0.5 + level / 100)
+    assert search.level == max(tried) > 0.9999
+
+
+def test_where_every_service_level_reaches_the_fill_it_ends_at_the_lowest() -> None:
+    search, tried = searched(lambda level: 0.995 + level / 1000)
+    assert search.level == min(tried) < 0.1

@@ -85,8 +85,8 @@ class PlanStepCost:
             "Step of plan: processor µs a requirement, and ÷ decoding it, or its event, by pydantic",
             ("event", "decoding", "fold", "backlog", "fold ÷", "backlog ÷", "fold ÷ event's", "backlog ÷ event's"),
             self._rows,
-            f"{EVENTS:,} requirements of each in chunks of {CHUNK}. Backlog: the fold, a review for",
-            f"{RECORDS_PER_REVIEW} records, the forecasts of a site for {RECORDS_PER_FORECASTS}. Entries are encoded",
+            f"{EVENTS:,} requirements of each in chunks of {CHUNK}. Backlog: the fold, for each item of a site its",
+            f"review for {RECORDS_PER_REVIEW} records, its forecasts for {RECORDS_PER_FORECASTS}. Entries are encoded",
             "and written; no stock is known, no day ends.",
         )
 

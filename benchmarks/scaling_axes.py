@@ -1,12 +1,14 @@
 """What an event of a backlog costs by live bookings, by sites and by lines of a protocol: a table and a plot (SVG).
 
 All books are in this process (``benchmarks.partition``) and take turns. Chunks of ``CHUNK`` events, half new bookings
-and half changes of old ones, tables and messages written, reviews and forecasts rationed as in a backlog; the median of
-``ROUNDS`` chunks, each divided by what the base book's chunk cost in the same round.
+and half changes of old ones, tables and messages written, reviews and forecasts rationed as in a backlog; the mean of
+``ROUNDS`` chunks, by turns, for not every chunk has a review or a publication. Then, by the number of its items, what
+is rationed: the review of a site and its forecasts.
 """
 
 from __future__ import annotations
 
+import gc
 import itertools
 import statistics
 import tempfile
@@ -20,11 +22,13 @@ from benchmarks.scaling import alternating, cost_us
 from benchmarks.table import met, show
 from planner.catalogue.model import Bundle, Dose, Line, Protocol
 from planner.step import Message
+from streams.worker import GARBAGE_THRESHOLDS
 
 LIVE, SITES = 10_000, 50
 LIVES, SITE_COUNTS, LINE_COUNTS = (10_000, 100_000), (1, 50, 1_000), (5, 20, 60)
+LINES = "lines of a protocol"
 LIVE_LARGE = 1_000_000
-CHUNK, ROUNDS = 500, 9
+CHUNK, ROUNDS = 500, 20
 TARGET_RATIO = 1.3
 PLOT = load.ROOT / "docs" / "scaling.svg"
 
@@ -66,7 +70,7 @@ def points(lives: tuple[int, ...]) -> list[Point]:
     fifty = load.bundle_of_sites(SITES)
     found = [Point("live bookings", live, live, fifty) for live in lives]
     found += [Point("sites", count, LIVE, load.bundle_of_sites(count)) for count in SITE_COUNTS]
-    return found + [Point("lines of a protocol", count, LIVE, bundle_of_lines(count)) for count in LINE_COUNTS]
+    return found + [Point(LINES, count, LIVE, bundle_of_lines(count)) for count in LINE_COUNTS]
 
 
 class _Book:
@@ -74,6 +78,7 @@ class _Book:
         self.partition = Partition(file, point.bundle)
         sites = [site.id for site in point.bundle.sites]
         self.partition.fill(load.book(sites, point.live))
+        self.partition.settle()
         changes = (ROUNDS + 1) * CHUNK // 2
         self._next: Iterator[Message] = alternating(
             load.later_events(changes, point.live), load.book(sites, changes, first=point.live)
@@ -84,6 +89,14 @@ class _Book:
         """Microseconds of processor an event."""
         events = list(itertools.islice(self._next, CHUNK))
         return cost_us(lambda: self.partition.apply(events, caught_up=False)) / CHUNK
+
+    def site_ms(self) -> tuple[int, float]:
+        """Items of a site, and what its review and all its forecasts cost; the mean of all sites."""
+        self.partition.settle()
+        sites = self.partition.plan.sites
+        items = len(self.partition.plan.outlook(next(iter(sites))).need.items)
+        self.partition.plan.review_all()
+        return items, cost_us(self.partition.settle) / len(sites) / 1e3
 
 
 def main(*, large: bool = False, plot: Path | None = None) -> None:
@@ -97,23 +110,32 @@ def main(*, large: bool = False, plot: Path | None = None) -> None:
     found = points(lives)
     with tempfile.TemporaryDirectory(prefix="planner-axes-") as name:
         books = [_Book(point, Path(name) / f"{number}.db") for number, point in enumerate(found)]
+        gc.collect()
+        gc.freeze()  # a collection would fall on one of them and be of all
+        gc.set_threshold(*GARBAGE_THRESHOLDS)
         costs = [[book.chunk() for book in books] for _ in range(ROUNDS)]
+        of_sites = [book.site_ms() for book, point in zip(books, found, strict=True) if point.axis == LINES]
         for book in books:
             book.partition.close()
-    median = [statistics.median(of_book) for of_book in zip(*costs, strict=True)]
-    to_base = [statistics.median(c[n] / c[0] for c in costs) for n in range(len(found))]
+    mean = [statistics.mean(of_book) for of_book in zip(*costs, strict=True)]
+    to_base = [cost / mean[0] for cost in mean]
     rows = []
     for number, point in enumerate(found):
         of_axis = [to_base[n] for n, other in enumerate(found) if other.axis == point.axis]
         spread = max(of_axis) / min(of_axis)
         last = number + 1 == len(found) or found[number + 1].axis != point.axis
         verdict = f"{spread:.2f} {met(spread, TARGET_RATIO)}" if last else ""
-        rows.append((point.axis, f"{point.at:,}", f"{median[number]:,.0f}", f"{to_base[number]:.2f}", verdict))
+        rows.append((point.axis, f"{point.at:,}", f"{mean[number]:,.0f}", f"{to_base[number]:.2f}", verdict))
     show(
         f"Processor µs of an event of a backlog, both agents, {LIVE:,} live bookings and {SITES} sites unless said "
         "otherwise",
         ("axis", "at", "µs", "÷ first row", f"largest ÷ smallest, ≤ {TARGET_RATIO}"),
         rows,
+    )
+    show(
+        "Processor ms of a site's review and all its forecasts, and µs for each item",
+        ("items", "ms", "µs"),
+        [(items, f"{ms:.1f}", f"{ms / items * 1e3:.0f}") for items, ms in of_sites],
     )
     if plot is not None:
         _draw(plot, [(p.axis, p.at, cost) for p, cost in zip(found, to_base, strict=True)])

@@ -19,10 +19,12 @@ from bytewax.operators import StatefulBatchLogic
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.run import cli_main
 
-from benchmarks.peers.job import OUTPUT, Task, task
+from benchmarks.peers.job import COMPRESSION, OUTPUT, Task, task
 from benchmarks.peers.small import Event, Row, advance, need_key, need_value, read, told
 
-PRODUCER = {"acks": "all", "enable.idempotence": "true", "partitioner": "murmur2_random"}
+PRODUCER = {
+    "acks": "all", "enable.idempotence": "true", "partitioner": "murmur2_random", "compression.type": COMPRESSION,
+}  # fmt: skip
 SinkMessage = KafkaSinkMessage[bytes | None, bytes | None]
 
 

@@ -23,6 +23,15 @@ JOBS = ("whole", "small")
 INPUTS = ("city", "chain")
 CHAIN_EVENTS = 150_000
 REFERENCE = "planner"
+SIZES = {
+    ("small", "city"): (40_000, 3),
+    ("small", "chain"): (20_000, 3),
+    ("whole", "city"): (10_000, 3),
+    ("whole", "chain"): (10_000, 2),
+}
+"""Job and input → events and runs. In the whole job on the chain a day begins at each of its 1,000 sites."""
+WARM = {("whole", "chain")}
+"""Two workers share the partitions before there is anything to do."""
 
 
 def _events(which: str, city: Path, count: int | None) -> list[Message]:
@@ -141,8 +150,30 @@ def _agreement(job: str, runs: list[list[Run]]) -> list[str]:
     return lines
 
 
+def _summary(tables: dict[tuple[str, str], list[list[Run]]]) -> None:
+    """The ratios of all tables in one."""
+    found = [{same[0].peer: same for same in runs} for runs in tables.values()]
+    rows = [(name, *(_ratios(runs, name) for runs in found)) for name in PEERS if name != REFERENCE]
+    columns = (f"{job}, {which}" for job, which in tables)
+    show("this planner ÷ the peer: clock, processor", ("peer", *columns), [row for row in rows if any(row[1:])])
+
+
+def _ratios(runs: dict[str, list[Run]], name: str) -> str:
+    if name not in runs or REFERENCE not in runs:
+        return ""
+    ours, its = runs[REFERENCE], runs[name]
+    clock = statistics.median(run.per_s for run in ours) / statistics.median(run.per_s for run in its)
+    cpu = statistics.median(run.per_cpu_s for run in ours) / statistics.median(run.per_cpu_s for run in its)
+    return f"{clock:.2f}, {cpu:.2f}"
+
+
 def main(*, city: Path = load.CITY_FILE, quick: bool = False) -> None:
-    """All tables."""
-    for job in JOBS:
-        for which in INPUTS:
-            compare(job, which, list(PEERS), city=city, count=15_000 if quick else None, repeats=1 if quick else 3)
+    """All tables, on one broker."""
+    tables = {}
+    with off_the_workers_core(), _broker(None) as bootstrap:
+        for (job, which), (count, repeats) in SIZES.items():
+            tables[job, which] = compare(
+                job, which, list(PEERS), city=city, broker=bootstrap, warm=(job, which) in WARM,
+                count=count // 10 if quick else count, repeats=1 if quick else repeats,
+            )  # fmt: skip
+    _summary(tables)

@@ -17,7 +17,7 @@ from typing import Any
 import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from benchmarks.peers.job import INPUT, PARTITIONS, Task, task
+from benchmarks.peers.job import COMPRESSION, INPUT, PARTITIONS, Task, task
 from planner.step import Message, Record, Step
 from streams.log import partition_of
 from streams.names import changelog
@@ -64,7 +64,7 @@ class Loop:
             auto_offset_reset="earliest", max_partition_fetch_bytes=4 << 20, fetch_max_wait_ms=100, check_crcs=False,
         )  # fmt: skip
         self.producer = AIOKafkaProducer(
-            bootstrap_servers=told.broker, acks="all", enable_idempotence=True,
+            bootstrap_servers=told.broker, acks="all", enable_idempotence=True, compression_type=COMPRESSION,
             max_batch_size=8 << 20, max_request_size=16 << 20,
         )  # fmt: skip
 

@@ -10,7 +10,7 @@ from typing import Any
 from quixstreams import Application
 from quixstreams.state import State
 
-from benchmarks.peers.job import OUTPUT, Task, task
+from benchmarks.peers.job import COMPRESSION, OUTPUT, Task, task
 from benchmarks.peers.small import Event, advance, need_key, need_value, read, told
 
 
@@ -42,7 +42,9 @@ def build(given: Task) -> Application:
         broker_address=given.broker, consumer_group=given.prefix + "quix", auto_offset_reset="earliest",
         commit_interval=1.0, state_dir=given.directory / "state", loglevel="WARNING", consumer_poll_timeout=0.1,
         # the partition of a key as all others choose it
-        producer_extra_config={"acks": "all", "enable.idempotence": True, "partitioner": "murmur2_random"},
+        producer_extra_config={
+            "acks": "all", "enable.idempotence": True, "partitioner": "murmur2_random", "compression.type": COMPRESSION,
+        },
     )  # fmt: skip
     bookings = app.topic(given.prefix + "bookings", value_deserializer="bytes")
     poison = app.topic(given.prefix + "dead-letters", value_serializer="bytes")

@@ -15,7 +15,7 @@ from typing import Any
 import faust
 import uvloop
 
-from benchmarks.peers.job import INPUT, PARTITIONS, Task, task
+from benchmarks.peers.job import COMPRESSION, INPUT, PARTITIONS, Task, task
 from planner.step import Message, Record, Step
 from streams.worker import GARBAGE_THRESHOLDS
 
@@ -56,6 +56,7 @@ def build(told: Task) -> faust.App:
         topic_partitions=PARTITIONS, topic_replication_factor=1, topic_disable_leader=True, reply_create_topic=False,
         broker_commit_interval=1.0, producer_acks=-1, consumer_auto_offset_reset="earliest", web_enabled=False,
         consumer_max_fetch_size=4 << 20, stream_wait_empty=False,
+        producer_compression_type=COMPRESSION,
     )  # fmt: skip
     topics: dict[str, Any] = {}
     steps: dict[tuple[str, int], tuple[Step, PartOfTable]] = {}

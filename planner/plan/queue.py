@@ -2,16 +2,16 @@
 
 When nothing more waits on any topic, all are, and so they are while only a few records come at a time: events that
 come in as fast as they are planned are no backlog (unless they tell the time: then a history is read, whose alerts must
-not depend on where its chunks end). In a backlog one review is let through for every
-``RECORDS_PER_REVIEW`` records folded and one site's forecasts for every ``RECORDS_PER_FORECASTS``, those that wait
-longest first: so the cost of a record stays bounded, however many sites there are, and no site is starved. A site that
-an event of a topic without a backlog touched does not wait: a delivery or a count is decided upon at once while old
-bookings are read. The table keeps which sites wait for a review, so that a restart need not review the others.
+not depend on where its chunks end). In a backlog a site is reviewed for every ``RECORDS_PER_REVIEW`` records folded and
+item that it has, and its forecasts go out for every ``RECORDS_PER_FORECASTS``, those that wait longest first: so the
+cost of a record stays bounded, however many sites and items there are, and no site is starved. A site that an event of
+a topic without a backlog touched does not wait: a delivery or a count is decided upon at once while old bookings are
+read. The table keeps which sites wait for a review, so that a restart need not review the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
 import orjson
@@ -19,8 +19,11 @@ import orjson
 from planner.step import Entries
 
 WAITING_ENTRY: Final = b"waiting"
-RECORDS_PER_REVIEW = 256
-RECORDS_PER_FORECASTS = 512
+RECORDS_PER_REVIEW = 12
+"""For each item: what both take grows with them (``benchmarks.scaling_axes`` tells how much)."""
+RECORDS_PER_FORECASTS = 24
+ITEMS_MORE = 4
+"""A site without any item would take as long as so many."""
 SITES_PER_PUBLICATION = 4
 """Sites whose forecasts are let through at once, so that the publication does not hold up what comes in."""
 BACKLOG_RECORDS = 64
@@ -49,6 +52,7 @@ class SiteQueue:
         """Topics that are behind and were so by a backlog."""
         self._reviews_allowed = 0.0
         self._forecasts_allowed = 0.0
+        """Of so many items."""
         self._kept: list[str] = []
         """Sites that wait for a review by the table."""
 
@@ -110,16 +114,17 @@ class SiteQueue:
         """A site is to be reviewed; ``by_event``: of the topic that is being folded, not by time or a catalogue."""
         (self._at_once if by_event and self._live else self.reviews).setdefault(site)
 
-    def next_reviews(self) -> Iterator[str]:
-        """Sites to review now; each leaves the queue as it is given out."""
+    def next_reviews(self, items: Callable[[str], int]) -> Iterator[str]:
+        """Sites to review now; each leaves the queue as it is given out. ``items``: how many a site has."""
         for site in list(self._at_once):
             self.reviewed(site)
             yield site
         for site in list(self.reviews):
             if self._deep:
-                if self._reviews_allowed < 1:
+                cost = items(site) + ITEMS_MORE
+                if self._reviews_allowed < cost:
                     return
-                self._reviews_allowed -= 1
+                self._reviews_allowed -= cost
             self.reviewed(site)
             yield site
         # what was not needed is not saved up
@@ -130,15 +135,17 @@ class SiteQueue:
         self._at_once.pop(site, None)
         self.reviews.pop(site, None)
 
-    def next_forecasts(self) -> list[str]:
-        """Sites to publish the forecasts of now; they leave the queue."""
-        most = SITES_PER_PUBLICATION
-        if self._deep:
-            most = min(most, int(self._forecasts_allowed))
-            self._forecasts_allowed -= most
-        chosen = list(self.forecasts)[:most]
-        for site in chosen:
+    def next_forecasts(self, items: Callable[[str], int]) -> list[str]:
+        """Sites to publish the forecasts of now; they leave the queue. ``items``: how many a site has."""
+        chosen: list[str] = []
+        for site in list(self.forecasts)[:SITES_PER_PUBLICATION]:
+            if self._deep:
+                cost = items(site) + ITEMS_MORE
+                if self._forecasts_allowed < cost:
+                    break
+                self._forecasts_allowed -= cost
+            chosen.append(site)
             del self.forecasts[site]
-        if not self.forecasts:
-            self._forecasts_allowed = 0.0
+        if not self.forecasts or len(chosen) == SITES_PER_PUBLICATION:
+            self._forecasts_allowed = 0.0  # not saved up either
         return chosen

@@ -153,6 +153,11 @@ class PlannedSite:
         self.touched.days.clear()
         return need.refresh(today)
 
+    @property
+    def items(self) -> int:
+        """How many the last look planned; before the first, as many as the catalogue has."""
+        return len(self.catalogue.items if self._items is None else self._items)
+
     # --- outlook ------------------------------------------------------------------------------------------
 
     def look(self, now: datetime) -> Outlook:

@@ -174,7 +174,7 @@ class Sites:
     def finish(self, effects: Effects) -> Iterator[None]:
         """Review those whose turn it is, and write what was touched. A turn after each review."""
         if self.now is not None:
-            for site in self.queue.next_reviews():
+            for site in self.queue.next_reviews(self._items):
                 self._review(self._planned[site], effects)
                 yield
         for planned in (self._planned[site] for site in self._written):
@@ -202,6 +202,9 @@ class Sites:
             self.queue.forecasts[site] = None
         self._hold(site)
 
+    def _items(self, site: str) -> int:
+        return self._planned[site].items
+
     def _hold(self, site: str) -> None:
         self._held.pop(site, None)
         self._held[site] = None
@@ -216,7 +219,7 @@ class Sites:
         if self.now is None:
             return messages
         # of some sites that waited there may be nothing new to tell
-        while not messages and (sites := self.queue.next_forecasts()):
+        while not messages and (sites := self.queue.next_forecasts(self._items)):
             for site in sites:
                 planned = self._planned[site]
                 if planned.has_due:

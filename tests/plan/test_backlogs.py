@@ -10,7 +10,14 @@ import pytest
 
 import planner.plan.queue
 import planner.plan.sites
-from planner.plan.queue import BACKLOG_RECORDS, RECORDS_PER_REVIEW, SITES_PER_PUBLICATION, SiteQueue
+from planner.plan.queue import (
+    BACKLOG_RECORDS,
+    ITEMS_MORE,
+    RECORDS_PER_FORECASTS,
+    RECORDS_PER_REVIEW,
+    SITES_PER_PUBLICATION,
+    SiteQueue,
+)
 from planner.plan_step import PlanStep
 from planner.step import TURN
 from tests.driver import Driver
@@ -26,6 +33,9 @@ from tests.plan.clinic import (
 )
 from tests.plan.driving import alerts, start, stocked
 
+REVIEWED = RECORDS_PER_REVIEW * (len(bundle().items) + ITEMS_MORE)
+"""Records of a backlog for a review of a site that plans every item."""
+
 # --- backlogs ---------------------------------------------------------------------------------------------
 
 
@@ -33,7 +43,7 @@ def test_in_a_backlog_reviews_are_rationed_and_made_up_at_its_end() -> None:
     driver, desk = start()
     stocked(driver, desk)
     before = driver.counts["reviews"]
-    driver.append("requirements", *[desk.stated(f"b{i}", at(1), at(0)) for i in range(3 * RECORDS_PER_REVIEW)])
+    driver.append("requirements", *[desk.stated(f"b{i}", at(1), at(0)) for i in range(3 * REVIEWED)])
     driver.run(chunk=BACKLOG_RECORDS)
     assert 3 <= driver.counts["reviews"] - before <= 4
     assert driver.step.gauges()["sites_waiting"] == 0
@@ -45,9 +55,26 @@ def test_the_queue_lets_through_the_longest_waiting_and_starves_none() -> None:
     for _ in range(100):
         for site in ("a", "b", "c", "d"):
             queue.reviews.setdefault(site)
-        queue.folded("requirements", RECORDS_PER_REVIEW, caught_up=False)
-        seen += queue.next_reviews()
+        queue.folded("requirements", 10 * RECORDS_PER_REVIEW, caught_up=False)
+        seen += queue.next_reviews(lambda _: 10 - ITEMS_MORE)
     assert {site: seen.count(site) for site in "abcd"} == dict.fromkeys("abcd", 25)
+
+
+def test_what_a_record_of_a_backlog_costs_does_not_grow_with_the_items_of_a_site() -> None:
+    """Ten times the items: a tenth of the reviews, and of the forecasts."""
+    made: dict[int, tuple[int, int]] = {}
+    for items in (10, 100):
+        queue = SiteQueue()
+        reviews = forecasts = 0
+        for _ in range(1000):
+            queue.reviews.setdefault("a")
+            queue.forecasts.setdefault("a")
+            queue.folded("requirements", RECORDS_PER_REVIEW, caught_up=False)
+            reviews += len(list(queue.next_reviews(lambda _, n=items - ITEMS_MORE: n)))  # type: ignore[misc]
+            forecasts += len(queue.next_forecasts(lambda _, n=items - ITEMS_MORE: n))  # type: ignore[misc]
+        made[items] = reviews, forecasts
+    share = RECORDS_PER_REVIEW / RECORDS_PER_FORECASTS
+    assert made == {10: (100, 100 * share), 100: (10, 10 * share)}
 
 
 def test_an_event_of_a_topic_without_a_backlog_is_decided_upon_at_once() -> None:
@@ -55,8 +82,7 @@ def test_an_event_of_a_topic_without_a_backlog_is_decided_upon_at_once() -> None
     driver, desk = start()
     stocked(driver, desk)
     driver.append("requirements", *[desk.stated(f"b{i}", at(1), at(0)) for i in range(3 * BACKLOG_RECORDS)])
-    for _ in range(2):
-        driver.fold_next("requirements", BACKLOG_RECORDS)
+    driver.fold_next("requirements", BACKLOG_RECORDS)
     assert driver.table.get(b"waiting") == b'["north"]'
     driver.append("stock", desk.event("stock.counted", at(0), item=MAGNESIUM, lots=[{"lot": "L1", "quantity": 0}]))
     before = len(driver.published)
@@ -104,8 +130,8 @@ def test_forecasts_of_many_sites_are_published_in_turns() -> None:
     queue = SiteQueue()
     names = [f"s{i}" for i in range(SITES_PER_PUBLICATION + 3)]
     queue.forecasts |= dict.fromkeys(names)
-    assert queue.next_forecasts() + queue.next_forecasts() == names
-    assert queue.next_forecasts() == []
+    assert queue.next_forecasts(len) + queue.next_forecasts(len) == names
+    assert queue.next_forecasts(len) == []
 
 
 def test_sites_with_nothing_to_tell_do_not_keep_the_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,14 +202,14 @@ def test_a_restart_reviews_no_site_of_which_nothing_waited() -> None:
 def test_a_site_that_waits_for_its_review_waits_after_a_restart_too() -> None:
     driver, desk = start()
     stocked(driver, desk, 3)
-    driver.append("requirements", *[desk.stated(f"b{i}", at(1), at(0)) for i in range(RECORDS_PER_REVIEW // 2)])
-    driver.run(chunk=RECORDS_PER_REVIEW // 4)
+    driver.append("requirements", *[desk.stated(f"b{i}", at(1), at(0)) for i in range(2 * BACKLOG_RECORDS)])
+    driver.run(chunk=BACKLOG_RECORDS)
     decided = alerts(driver)
     crashed, desk = start()
     crashed.feed("catalogue", bundle())
     stocked(crashed, desk, 3)
-    crashed.append("requirements", *[desk.stated(f"b{i}", at(1), at(0)) for i in range(RECORDS_PER_REVIEW // 2)])
-    crashed.fold_next("requirements", RECORDS_PER_REVIEW // 4)
+    crashed.append("requirements", *[desk.stated(f"b{i}", at(1), at(0)) for i in range(2 * BACKLOG_RECORDS)])
+    crashed.fold_next("requirements", BACKLOG_RECORDS)
     assert crashed.table.get(b"waiting") == b'["north"]'
     crashed.restart()
     assert crashed.step.gauges()["sites_waiting"] == 1

@@ -159,10 +159,12 @@ async def run_peer(
                     own.directory.mkdir()
                     command = await asyncio.to_thread(peer.command, own)
                     programs.append(stack.enter_context(Program(command, own.directory, core)))
+                start = None
                 if warm:
                     await _idle(programs)
+                    start = time.monotonic(), _cpu_s(programs), 0
                     await load.publish(client, [], events)
-                run = await _watch(client, programs, OUTPUTS[job], wanted)
+                run = await _watch(client, programs, OUTPUTS[job], wanted, start)
                 run.peer, run.events = peer.name, run.events * len(events)
                 if look:
                     run.outputs = await _outputs(client, job)
@@ -184,13 +186,20 @@ async def _idle(programs: list[Program]) -> None:
     raise PeerFailed(f"it did not come to rest within {START_S_MAX:g} s: {programs[0].said()}")
 
 
-async def _watch(client: LogClient, programs: list[Program], outputs: Sequence[str], wanted: Expected | None) -> Run:
-    """The run, its events as a share."""
+async def _watch(
+    client: LogClient, programs: list[Program], outputs: Sequence[str], wanted: Expected | None,
+    start: tuple[float, float, int] | None,
+) -> Run:  # fmt: skip
+    """The run, its events as a share.
+
+    Args:
+        start: time, processor time and requirements when it began; None: when the first output is seen.
+    """
     watched = [*outputs, *(changelog(agent) for agent in ("expand", "plan"))]
     run = Run()
     began = time.monotonic()
-    first: tuple[float, float, int] | None = None
-    began_cpu_s: list[float] = []
+    first = start
+    began_cpu_s = [program.cpu_s() for program in programs]
     changed_s, changed_cpu_s, ends = began, 0.0, dict.fromkeys(watched, 0)
     while True:
         await asyncio.sleep(POLL_S)
@@ -200,12 +209,12 @@ async def _watch(client: LogClient, programs: list[Program], outputs: Sequence[s
             changed_s, changed_cpu_s, ends = now_s, cpu_s, found
             if first is None and found["requirements"]:
                 first = now_s, cpu_s, found["requirements"]
-                run.start_cpu_s = cpu_s
                 began_cpu_s = [program.cpu_s() for program in programs]
         elif first is None and now_s - began > START_S_MAX:
             raise PeerFailed(f"no output within {START_S_MAX:g} s: {programs[0].said()}")
         elif first is not None and _done(found, wanted, now_s - changed_s, cpu_s - changed_cpu_s):
             break
+    run.start_cpu_s = first[1]
     run.events = 1 - first[2] / ends["requirements"]
     run.wall_s = changed_s - first[0]
     run.cpu_s = cpu_s - first[1]

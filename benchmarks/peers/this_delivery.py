@@ -14,6 +14,9 @@ from streams.delivery.assembly import assemble
 from streams.logs import configure_logs
 from streams.worker import GARBAGE_THRESHOLDS
 
+CHUNK_MAX_RECORDS = 2_000
+"""As the hand-written loop takes: these steps cost a tenth of the planner's own."""
+
 
 async def main() -> None:
     """Until SIGTERM."""
@@ -22,8 +25,9 @@ async def main() -> None:
     told = task()
     configure_logs("json", "info")
     settings = Settings(
-        broker_url=f"kafka://{told.broker}", topic_prefix=told.prefix, data_dir=told.directory, partitions=PARTITIONS
-    )
+        broker_url=f"kafka://{told.broker}", topic_prefix=told.prefix, data_dir=told.directory, partitions=PARTITIONS,
+        chunk_max_records=CHUNK_MAX_RECORDS,
+    )  # fmt: skip
     app = assemble(settings, told.steps())
     await app.start()
     crashed = asyncio.ensure_future(app.wait_until_stopped())

@@ -84,6 +84,8 @@ class Engine:
         self._retry_limit_s = retry_limit_s
         self._slots: dict[int, _Slot] = {}
         self._closing = False
+        self._chunks = 0
+        """That have come in so far."""
         self._touched = asyncio.Event()
         """Set when forecasts may be due: after a chunk, after a restore, and while some are left."""
 
@@ -177,6 +179,7 @@ class Engine:
             RecordsLost: the log no longer has what should have come.
             StepFailed: a bug in a step.
         """
+        self._chunks += 1
         slot = self._slots.get(chunk.partition)
         if slot is None or self._closing:
             return False
@@ -305,25 +308,33 @@ class Engine:
     async def publish_due(self) -> None:
         """For ever: publish the forecasts that are due, without holding up any chunk.
 
-        At once after a quiet interval, else once every interval for all that changed meanwhile; and never for more
-        than half of the time, so that however much changes, what comes in goes first.
+        At once after a quiet interval, else once every interval for all that changed meanwhile, of all partitions side
+        by side; and never for more than half of the time while chunks come in, so that however much changes, they go
+        first.
         """
         while True:
             await self._touched.wait()
             self._touched.clear()
-            took_s = 0.0
+            chunks = self._chunks
+            telling = []
             for slot in list(self._slots.values()):
-                async with slot.telling:
-                    async with slot.lock:
-                        began = time.perf_counter()  # a chunk that is being folded is not what publishing takes
-                        due = [] if slot.dropped else slot.step.due()
-                        took_s += time.perf_counter() - began
-                    if due:
-                        self._touched.set()  # a step may have let only some through
-                        began = time.perf_counter()
-                        await self._publish(slot, due)
-                        took_s += time.perf_counter() - began
-            await asyncio.sleep(max(self._forecast_interval_s - took_s, took_s))
+                telling.append(asyncio.ensure_future(self._tell(slot)))
+                await asyncio.sleep(0)  # what one step has to tell may take long to make
+            took = await asyncio.gather(*telling)
+            took_s = sum(step_s for step_s, _ in took) + max((log_s for _, log_s in took), default=0.0)
+            await asyncio.sleep(max(self._forecast_interval_s - took_s, 0.0 if self._chunks == chunks else took_s))
+
+    async def _tell(self, slot: _Slot) -> tuple[float, float]:
+        """Publish what is due of a partition; the seconds that its step and the log took."""
+        async with slot.telling:
+            async with slot.lock:
+                began = time.perf_counter()  # a chunk that is being folded is not what publishing takes
+                due = [] if slot.dropped else slot.step.due()
+                made = time.perf_counter()
+            if due:
+                self._touched.set()  # a step may have let only some through
+                await self._publish(slot, due)
+            return made - began, time.perf_counter() - made
 
     async def _publish(self, slot: _Slot, messages: list[Message]) -> None:
         try:

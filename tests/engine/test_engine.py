@@ -13,7 +13,6 @@ from faust.types import TP
 from structlog.testing import capture_logs
 
 from planner.journal import APPLIED, Applied
-from planner.step import Message
 from streams import metrics, names
 from streams.agents import PAGES_AT_ONCE, _consuming
 from streams.engine import RecordsLost
@@ -271,62 +270,6 @@ async def test_a_partition_lost_while_its_chunk_waits_is_not_written() -> None:
     rig.engine.drop()
     assert not await applying
     assert rig.outlet.pages == []
-
-
-async def test_forecasts_go_out_between_chunks_and_on_release() -> None:
-    rig = Rig()
-    loop = asyncio.ensure_future(rig.engine.publish_due())
-    rig.step.postponed = [Message("forecasts", b"a", b"1")]
-    await until(lambda: bool(rig.outlet.messages))
-    assert rig.outlet.messages == [Message("forecasts", b"a", b"1")]
-    loop.cancel()
-    step = rig.step
-    step.postponed = [Message("forecasts", b"b", b"2")]
-    await rig.engine.release(5)
-    assert rig.outlet.messages[-1] == Message("forecasts", b"b", b"2")
-    assert not await rig.engine.apply(chunk(0)), "after the release nothing is applied"
-
-
-async def test_forecasts_go_out_at_once_when_it_was_quiet() -> None:
-    rig = Rig(forecast_interval_s=3600)
-    rig.step.postponed = [Message("forecasts", b"a", b"1")]
-    loop = asyncio.ensure_future(rig.engine.publish_due())
-    await until(lambda: bool(rig.outlet.messages))  # an hour has not passed
-    rig.step.postponed = [Message("forecasts", b"b", b"2")]
-    rig.outlet.messages.clear()
-    await rig.engine.apply(chunk(0))
-    for _ in range(100):
-        await asyncio.sleep(0)
-    told = [message.topic for message in rig.outlet.messages]
-    assert told == ["outcomes"], "the chunk's forecast waits for the interval, and nothing else does"
-    loop.cancel()
-
-
-async def test_forecasts_left_by_a_step_go_out_without_another_chunk() -> None:
-    rig = Rig()
-    left = [[Message("forecasts", b"%d" % n, b"1")] for n in range(3)]
-    rig.step.due = lambda: left.pop() if left else []  # type: ignore[method-assign]
-    loop = asyncio.ensure_future(rig.engine.publish_due())
-    await until(lambda: len(rig.outlet.messages) == 3)
-    loop.cancel()
-
-
-async def test_forecasts_do_not_pause_for_as_long_as_a_chunk_held_them_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They rest for as long as publishing took. A day that begins at many sites takes long to fold, and is not that."""
-    rig = Rig(forecast_interval_s=0)
-    passed_s = 0.0
-    monkeypatch.setattr("streams.engine.time.perf_counter", lambda: passed_s)
-    (slot,) = rig.engine._slots.values()
-    rig.step.postponed = [Message("forecasts", b"a", b"1")]
-    async with slot.lock:
-        loop = asyncio.ensure_future(rig.engine.publish_due())
-        await until(slot.telling.locked)
-        passed_s = 3_600.0
-    await until(lambda: len(rig.outlet.messages) == 1)
-    rig.step.postponed = [Message("forecasts", b"b", b"2")]
-    rig.engine._touched.set()
-    await until(lambda: len(rig.outlet.messages) == 2)  # an hour has not passed
-    loop.cancel()
 
 
 async def test_a_release_waits_for_the_chunk_in_flight() -> None:

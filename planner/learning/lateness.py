@@ -33,8 +33,10 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from planner.catalogue.index import Catalogue
+from planner.catalogue.once import once
+
 if TYPE_CHECKING:
-    from planner.catalogue.index import Catalogue
     from planner.catalogue.model import Supplier
     from planner.site.state import Order, SiteState
     from planner.site.touched import Touched
@@ -173,8 +175,15 @@ class Lateness:
     def punctuality(self, catalogue: Catalogue) -> Mapping[str, Punctuality]:
         """What to expect of each supplier of the catalogue; the same object as long as nothing is learned."""
         if self._known is None or self._known[0] is not catalogue:
-            self._known = (catalogue, {s.id: self.expect(s) for s in catalogue.suppliers.values()})
+            known = dict(stated(catalogue))
+            for supplier in catalogue.suppliers.keys() & self.suppliers.keys():
+                known[supplier] = self.expect(catalogue.suppliers[supplier])
+            self._known = (catalogue, known)
         return self._known[1]
+
+    def let_go(self) -> None:
+        """Hold nothing but what was learned: what was worked out of it takes megabytes."""
+        self._known = None
 
     def expect(self, supplier: Supplier) -> Punctuality:
         """What to expect of a supplier."""
@@ -281,6 +290,12 @@ class Lateness:
         if body.get("format") != _FORMAT:
             raise ValueError(f"lateness: found format {body.get('format')!r}; expected {_FORMAT}")
         return cls({name: Delays(*values) for name, values in body["suppliers"].items()})
+
+
+@once
+def stated(catalogue: Catalogue) -> Mapping[str, Punctuality]:
+    """What to expect of each supplier by the catalogue alone: one object for all sites to which it never delivered."""
+    return {supplier.id: Lateness().expect(supplier) for supplier in catalogue.suppliers.values()}
 
 
 _EVERY_DAY = (True,) * 7

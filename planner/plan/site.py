@@ -15,6 +15,7 @@ from planner.forecast.publish import KnownQuantiles, forecast_messages, keys_of
 from planner.learning import scoring
 from planner.learning.accuracy import accuracy_messages, withdrawn
 from planner.messages import Alert, Proposal
+from planner.reorder import policy
 from planner.reorder.alerts import key_of, review
 from planner.reorder.calendar import valid_until
 from planner.reorder.drift import review_drift
@@ -268,6 +269,8 @@ class PlannedSite:
 
     def let_go(self) -> None:
         """Hold nothing but the state: the next look makes all of it anew, to the same figures."""
+        policy.let_go(self.catalogue, self.state.site)
+        self.state.learned.lateness.let_go()
         self._need = None
         self._outlook = None
         self._quantiles = KnownQuantiles()

@@ -29,10 +29,9 @@ import numpy.typing as npt
 
 from planner.catalogue.index import Catalogue
 from planner.catalogue.model import Item, Policy
-from planner.catalogue.once import once
 from planner.forecast.outlook import Floats, Outlook
 from planner.forecast.quantiles import MAXIMUM_LEVEL, quantiles
-from planner.learning.lateness import Lateness, Punctuality
+from planner.learning.lateness import Punctuality, stated
 from planner.reorder.announced import Allocation, allocation, brought_meanwhile, shut_days
 from planner.reorder.calendar import OrderDates, later_dues, order_dates, valid_until
 from planner.reorder.cover import Cover
@@ -299,18 +298,12 @@ _plans: WeakKeyDictionary[Catalogue, dict[str, SitePlan]] = WeakKeyDictionary()
 """The plan last used of each site. A cache only: what it holds is a function of what ``SitePlan`` names."""
 
 
-@once
-def _stated(catalogue: Catalogue) -> Mapping[str, Punctuality]:
-    """Of each supplier, by what the catalogue states."""
-    return {supplier.id: Lateness().expect(supplier) for supplier in catalogue.suppliers.values()}
-
-
 def site_plan(state: SiteState, catalogue: Catalogue, outlook: Outlook, now: datetime) -> SitePlan:
     """The site's plan at ``now`` for the items and days of ``outlook``."""
     need, site = outlook.need, state.site
     plans = _plans.setdefault(catalogue, {})
     plan = plans.get(site)
-    expected = _stated(catalogue) if outlook.punctuality is None else outlook.punctuality
+    expected = stated(catalogue) if outlook.punctuality is None else outlook.punctuality
     announced = tuple(state.announced.values())
     if (
         plan is None
@@ -323,6 +316,12 @@ def site_plan(state: SiteState, catalogue: Catalogue, outlook: Outlook, now: dat
     ):
         plan = plans[site] = _plan(state, catalogue, outlook, now, expected, announced)
     return plan
+
+
+def let_go(catalogue: Catalogue, site: str) -> None:
+    """Do not hold the site's plan any more: its arrays take a fifth of a megabyte."""
+    if (plans := _plans.get(catalogue)) is not None:
+        plans.pop(site, None)
 
 
 def _plan(  # noqa: PLR0917 (what a plan is a function of)

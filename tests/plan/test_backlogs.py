@@ -19,6 +19,7 @@ from planner.plan.queue import (
     SiteQueue,
 )
 from planner.plan_step import PlanStep
+from planner.reorder.policy import site_plan
 from planner.step import TURN
 from tests.driver import Driver
 from tests.plan.clinic import (
@@ -290,11 +291,32 @@ def test_only_some_plans_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planner.plan.sites, "PLANS_HELD", 1)
     driver, desk = start()
     driver.feed("requirements", desk.stated("n", at(1), at(0)))
-    plan = weakref.ref(driver.step.outlook(NORTH))
-    assert plan() is not None
+    outlook = driver.step.outlook(NORTH)
+    plan = site_plan(driver.step.sites[NORTH], driver.step.catalogue, outlook, at(0))
+    held = weakref.ref(outlook), weakref.ref(plan)
+    del outlook, plan
+    assert all(each() is not None for each in held)
     driver.feed("requirements", Desk(SOUTH).stated("s", at(1), at(0)))
     gc.collect()
-    assert plan() is None
+    assert all(each() is None for each in held)
+
+
+def test_sites_share_what_is_expected_of_a_supplier_that_never_delivered_there() -> None:
+    driver, desk = start()
+    driver.feed("stock", Desk(SOUTH).received(at(0), MAGNESIUM, 1))
+    lines = [{"item": MAGNESIUM, "quantity": 10}]
+    driver.feed("orders", desk.event("order.placed", at(0), order_id="o", supplier="acme", lines=lines))
+    lot = {"item": MAGNESIUM, "lot": "L1", "expiry": "2028-01-01", "quantity": 10}
+    driver.feed("stock", desk.event("stock.received", at(2), order_id="o", **lot))
+    north, south = (driver.step.sites[site].learned.lateness for site in (NORTH, SOUTH))
+    catalogue = driver.step.catalogue
+    ours, theirs = north.punctuality(catalogue), south.punctuality(catalogue)
+    delivered = set(north.suppliers)
+    assert delivered
+    assert {supplier for supplier, each in ours.items() if each is not theirs[supplier]} == delivered
+    north.let_go()
+    again = north.punctuality(catalogue)
+    assert all(again[supplier] is not ours[supplier] for supplier in delivered), "and what it took is not held"
 
 
 def test_what_alerts_share_is_shared_after_a_restart_too() -> None:

@@ -19,9 +19,9 @@ import orjson
 from planner.step import Entries
 
 WAITING_ENTRY: Final = b"waiting"
-RECORDS_PER_REVIEW = 12
+RECORDS_PER_REVIEW = 24
 """For each item: what both take grows with them (``benchmarks.scaling_axes`` tells how much)."""
-RECORDS_PER_FORECASTS = 24
+RECORDS_PER_FORECASTS = 48
 ITEMS_MORE = 4
 """A site without any item would take as long as so many."""
 SITES_PER_PUBLICATION = 4

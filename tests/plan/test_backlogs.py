@@ -71,8 +71,8 @@ def test_what_a_record_of_a_backlog_costs_does_not_grow_with_the_items_of_a_site
             queue.reviews.setdefault("a")
             queue.forecasts.setdefault("a")
             queue.folded("requirements", RECORDS_PER_REVIEW, caught_up=False)
-            reviews += len(list(queue.next_reviews(lambda _, n=items - ITEMS_MORE: n)))  # type: ignore[misc]
-            forecasts += len(queue.next_forecasts(lambda _, n=items - ITEMS_MORE: n))  # type: ignore[misc]
+            reviews += len(list(queue.next_reviews(lambda _, n=items - ITEMS_MORE: n)))
+            forecasts += len(queue.next_forecasts(lambda _, n=items - ITEMS_MORE: n))
         made[items] = reviews, forecasts
     share = RECORDS_PER_REVIEW / RECORDS_PER_FORECASTS
     assert made == {10: (100, 100 * share), 100: (10, 10 * share)}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +25,7 @@ from streams import names
 from streams.cli import main
 from streams.log import LogClient, partition_of
 from streams.verify.run import Verification
-from tests.worker import ROOT, Worker
+from tests.worker import ROOT, Worker, environment
 
 pytestmark = pytest.mark.slow
 
@@ -91,6 +93,20 @@ async def last_of(client: LogClient, topic: str, prefix: bytes) -> tuple[bytes, 
     found = await client.latest(topic, key_prefix=prefix)
     key, record = min(found.items())
     return key, record.partition, orjson.loads(record.value or b"null"), record.value
+
+
+@contextmanager
+def following(worker: Worker) -> Iterator[subprocess.Popen[str]]:
+    """``planner verify --follow`` beside everything else, every .6 s."""
+    command = ["--broker", worker.broker, "--prefix", worker.prefix, "verify", "--follow", "0.01", "--json"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "streams.cli", *command, "--patience", f"{PATIENCE_S}"],
+        cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.fixture
@@ -182,3 +198,19 @@ async def _plant_entry(client: LogClient, asked: Verification) -> None:
         back = orjson.dumps(body) if planted == key else None
         await client.publish([Message(changelog, planted, back, partition), at])
     assert (await asked.verify()).difference is None
+
+
+async def test_verify_follows_what_comes_until_it_differs(worker: Worker) -> None:
+    async with worker.client() as client:
+        with following(worker) as process:
+            assert process.stdout is not None
+            with stream_of(worker, 0):
+                first, later = [orjson.loads(await asyncio.to_thread(process.stdout.readline)) for _ in range(2)]
+            assert (first["difference"], later["difference"]) == (None, None)
+            assert later["ends"]["outcomes"] > first["ends"]["outcomes"]
+            # once its site is quiet: while bookings come in, what nobody published may yet be
+            await client.publish([Message("alerts", b"harbor/nothing/reorder/1", b"{}")])
+            *_, last = (await asyncio.to_thread(process.communicate, None, 60))[0].splitlines()
+            assert process.returncode == 1
+    found = orjson.loads(last)["difference"]
+    assert (found["where"], found["key"], found["found"]) == ("alerts", "harbor/nothing/reorder/1", "{}")

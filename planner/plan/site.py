@@ -69,6 +69,7 @@ class PlannedSite:
         "_scored_through",
         "_stale",
         "catalogue",
+        "items",
         "known",
         "state",
         "touched",
@@ -92,6 +93,9 @@ class PlannedSite:
         self.known = self.state.site in catalogue.sites
         """Whether the catalogue has the site. One that it has not is kept, and not planned."""
         self.let_go()
+        self.items = len(catalogue.items)
+        """How many the last review planned; before the first, as many as the catalogue has. Never what a look for
+        forecasts found: a replay, which publishes none, must ration the same."""
         self._items: tuple[str, ...] | None = None  # those of the last outlook
         self._scored: frozenset[str] = frozenset()
         self._scored_through = 0  # the last settled day that published scores hold
@@ -154,11 +158,6 @@ class PlannedSite:
         self.touched.days.clear()
         return need.refresh(today)
 
-    @property
-    def items(self) -> int:
-        """How many the last look planned; before the first, as many as the catalogue has."""
-        return len(self.catalogue.items if self._items is None else self._items)
-
     # --- outlook ------------------------------------------------------------------------------------------
 
     def look(self, now: datetime) -> Outlook:
@@ -199,6 +198,7 @@ class PlannedSite:
     def review(self, now: datetime) -> Iterator[Published]:
         """Bring alerts and proposals up to date with all that was touched; the new revisions."""
         outlook = self.look(now)
+        self.items = len(outlook.need.items)
         self._tell(outlook.need.keys)
         causes = self.touched.causes()
         items = None if self.touched.all_items else causes.keys()

@@ -78,6 +78,27 @@ def test_what_a_record_of_a_backlog_costs_does_not_grow_with_the_items_of_a_site
     assert made == {10: (100, 100 * share), 100: (10, 10 * share)}
 
 
+def test_what_is_reviewed_does_not_depend_on_what_was_published() -> None:
+    """``planner verify`` folds the log again, and publishes nothing."""
+
+    def reviews(*, publishing: bool) -> list[int]:
+        driver, desk = start()
+        driver.feed("catalogue", bundle())
+        driver.feed("requirements", desk.stated("a", at(1), at(0)))
+        driver.restart()
+        driver.append("requirements", *[desk.stated(f"b{i}", at(1), at(0)) for i in range(12 * BACKLOG_RECORDS)])
+        made = []
+        while driver.backlog("requirements"):
+            if publishing:
+                driver.step.due()
+                driver.step.outlook(NORTH)
+            driver.fold_next("requirements", BACKLOG_RECORDS)
+            made.append(driver.counts["reviews"])
+        return made
+
+    assert reviews(publishing=True) == reviews(publishing=False)
+
+
 def test_an_event_of_a_topic_without_a_backlog_is_decided_upon_at_once() -> None:
     """While old bookings are read, a count that finds an empty shelf does not wait for their reviews."""
     driver, desk = start()

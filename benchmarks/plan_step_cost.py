@@ -18,7 +18,7 @@ from benchmarks.in_memory import best_us
 from benchmarks.table import show
 from planner.catalogue.model import Bundle
 from planner.messages import REQUIREMENTS
-from planner.plan.queue import RECORDS_PER_FORECASTS, RECORDS_PER_REVIEW
+from planner.plan.queue import RECORDS_PER_ITEM_REVIEWED, RECORDS_PER_ITEM_TOLD
 from planner.plan_step import PlanStep
 from planner.step import Message, Record
 from planner.verify.refold import MemoryTable
@@ -86,8 +86,8 @@ class PlanStepCost:
             ("event", "decoding", "fold", "backlog", "fold ÷", "backlog ÷", "fold ÷ event's", "backlog ÷ event's"),
             self._rows,
             f"{EVENTS:,} requirements of each in chunks of {CHUNK}. Backlog: the fold, for each item of a site its",
-            f"review for {RECORDS_PER_REVIEW} records, its forecasts for {RECORDS_PER_FORECASTS}. Entries are encoded",
-            "and written; no stock is known, no day ends.",
+            f"review for {RECORDS_PER_ITEM_REVIEWED} records, its forecasts for {RECORDS_PER_ITEM_TOLD}. Entries are",
+            "encoded and written; no stock is known, no day ends.",
         )
 
     def _restored(self, table: MemoryTable) -> PlanStep:
@@ -114,7 +114,7 @@ class PlanStepCost:
 
 @contextmanager
 def _no_reviews() -> Iterator[None]:
-    with patch("planner.plan.queue.RECORDS_PER_REVIEW", float("inf")):
+    with patch("planner.plan.queue.RECORDS_PER_ITEM_REVIEWED", float("inf")):
         yield
 
 

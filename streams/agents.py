@@ -9,6 +9,7 @@ from mode.supervisors import CrashingSupervisor
 
 from streams import names
 from streams.engine import Engine
+from streams.failure import raise_first
 
 PAGES_AT_ONCE: Final = 4
 """Of one agent, each of another partition: what is folded and not yet durable is in memory."""
@@ -44,13 +45,6 @@ def _consuming(engine: Engine) -> Any:
                 async for event in stream.noack().events():
                     chunks.create_task(handle(event))
         except BaseExceptionGroup as group:
-            error = _first(group)
-            raise error from error.__cause__
+            raise_first(group)
 
     return consume
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What stopped the agent; the others of a group were cancelled, or have been logged like it."""
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error

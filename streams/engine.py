@@ -25,7 +25,7 @@ from planner.step import TURN, Effects, Entries, Message, Record, Step
 from streams import metrics, names
 from streams.delivery.chunk import Chunk
 from streams.delivery.outlet import Fenced, Outlet, Page
-from streams.failure import step_failed
+from streams.failure import raise_first, step_failed
 from streams.retry import persist
 
 log = structlog.get_logger(__name__)
@@ -317,10 +317,14 @@ class Engine:
             self._touched.clear()
             chunks = self._chunks
             telling = []
-            for slot in list(self._slots.values()):
-                telling.append(asyncio.ensure_future(self._tell(slot)))
-                await asyncio.sleep(0)  # what one step has to tell may take long to make
-            took = await asyncio.gather(*telling)
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for slot in list(self._slots.values()):
+                        telling.append(group.create_task(self._tell(slot)))
+                        await asyncio.sleep(0)  # what one step has to tell may take long to make
+            except BaseExceptionGroup as failures:
+                raise_first(failures)
+            took = [each.result() for each in telling]
             took_s = sum(step_s for step_s, _ in took) + max((log_s for _, log_s in took), default=0.0)
             await asyncio.sleep(max(self._forecast_interval_s - took_s, 0.0 if self._chunks == chunks else took_s))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 
@@ -55,3 +55,11 @@ def _record_in(trace: TracebackType | None) -> Record | None:
         found = next((value for value in local.values() if isinstance(value, Record)), found)
         trace = trace.tb_next
     return found
+
+
+def raise_first(group: BaseExceptionGroup[BaseException]) -> NoReturn:
+    """Raise what stopped a group of tasks, by itself; the others of it were cancelled, or have been logged like it."""
+    error = group.exceptions[0]
+    if isinstance(error, BaseExceptionGroup):
+        raise_first(error)
+    raise error from error.__cause__

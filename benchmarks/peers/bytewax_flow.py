@@ -19,8 +19,9 @@ from bytewax.operators import StatefulBatchLogic
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.run import cli_main
 
-from benchmarks.peers.job import COMPRESSION, OUTPUT, Task, task
+from benchmarks.peers.job import OUTPUT, Task, task
 from benchmarks.peers.small import Event, Row, advance, need_key, need_value, read, told
+from streams.kafka.connection import COMPRESSION
 
 PRODUCER = {
     "acks": "all", "enable.idempotence": "true", "partitioner": "murmur2_random", "compression.type": COMPRESSION,

@@ -17,8 +17,9 @@ from typing import Any
 import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from benchmarks.peers.job import COMPRESSION, INPUT, PARTITIONS, Task, task
+from benchmarks.peers.job import INPUT, PARTITIONS, Task, task
 from planner.step import Message, Record, Step
+from streams.kafka.connection import COMPRESSION
 from streams.log import partition_of
 from streams.names import changelog
 from streams.worker import GARBAGE_THRESHOLDS

@@ -18,8 +18,6 @@ from streams.names import EXPAND, PLAN
 PARTITIONS = 4
 INPUT = {EXPAND: "bookings", PLAN: "requirements"}
 """Agent → the topic that carries its records."""
-COMPRESSION = "zstd"
-"""Of every peer's batches, as of the planner's (``streams.kafka.connection``)."""
 OUTPUT = "totals"
 """Where the small job's second step publishes; the whole core's topics are the planner's."""
 

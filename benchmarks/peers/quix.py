@@ -10,8 +10,9 @@ from typing import Any
 from quixstreams import Application
 from quixstreams.state import State
 
-from benchmarks.peers.job import COMPRESSION, OUTPUT, Task, task
+from benchmarks.peers.job import OUTPUT, Task, task
 from benchmarks.peers.small import Event, advance, need_key, need_value, read, told
+from streams.kafka.connection import COMPRESSION
 
 
 def book(both: tuple[bytes, Event], state: State) -> dict[str, Any] | None:

@@ -15,8 +15,9 @@ from typing import Any
 import faust
 import uvloop
 
-from benchmarks.peers.job import COMPRESSION, INPUT, PARTITIONS, Task, task
+from benchmarks.peers.job import INPUT, PARTITIONS, Task, task
 from planner.step import Message, Record, Step
+from streams.kafka.connection import COMPRESSION
 from streams.worker import GARBAGE_THRESHOLDS
 
 RAW = {"key_serializer": "raw", "value_serializer": "raw", "key_type": bytes, "value_type": bytes}

@@ -173,7 +173,7 @@ class Lateness:
         return tuple(weight >= WEEKDAY_SHARE_LEAST * delays.orders for weight in delays.weekdays)
 
     def punctuality(self, catalogue: Catalogue) -> Mapping[str, Punctuality]:
-        """What to expect of each supplier of the catalogue; the same object as long as nothing is learned."""
+        """What to expect of each supplier of the catalogue; the same object until more is learned or it is let go."""
         if self._known is None or self._known[0] is not catalogue:
             known = dict(stated(catalogue))
             for supplier in catalogue.suppliers.keys() & self.suppliers.keys():

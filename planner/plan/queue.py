@@ -2,11 +2,11 @@
 
 When nothing more waits on any topic, all are, and so they are while only a few records come at a time: events that
 come in as fast as they are planned are no backlog (unless they tell the time: then a history is read, whose alerts must
-not depend on where its chunks end). In a backlog a site is reviewed for every ``RECORDS_PER_REVIEW`` records folded and
-item that it has, and its forecasts go out for every ``RECORDS_PER_FORECASTS``, those that wait longest first: so the
-cost of a record stays bounded, however many sites and items there are, and no site is starved. A site that an event of
-a topic without a backlog touched does not wait: a delivery or a count is decided upon at once while old bookings are
-read. The table keeps which sites wait for a review, so that a restart need not review the others.
+not depend on where its chunks end). In a backlog a site is reviewed for every ``RECORDS_PER_ITEM_REVIEWED`` records
+folded and item that it has, and its forecasts go out for every ``RECORDS_PER_ITEM_TOLD``, those that wait longest
+first: so the cost of a record stays bounded, however many sites and items there are, and no site is starved. A site
+that an event of a topic without a backlog touched does not wait: a delivery or a count is decided upon at once while
+old bookings are read. The table keeps which sites wait for a review, so that a restart need not review the others.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import orjson
 from planner.step import Entries
 
 WAITING_ENTRY: Final = b"waiting"
-RECORDS_PER_REVIEW = 24
-"""For each item: what both take grows with them (``benchmarks.scaling_axes`` tells how much)."""
-RECORDS_PER_FORECASTS = 48
+RECORDS_PER_ITEM_REVIEWED = 24
+RECORDS_PER_ITEM_TOLD = 48
+"""What a review and forecasts take grows with the items of a site (``benchmarks.scaling_axes`` tells how much)."""
 ITEMS_MORE = 4
 """A site without any item would take as long as so many."""
 SITES_PER_PUBLICATION = 4
@@ -31,6 +31,29 @@ BACKLOG_RECORDS = 64
 fills chunks."""
 PATIENCE_CHUNKS = 8
 """A topic that was behind, and of which nothing came in so many chunks of others, is not behind any more."""
+
+
+class _Ration:
+    """What records of a backlog have paid for, in items."""
+
+    def __init__(self) -> None:
+        self._items = 0.0
+
+    def earn(self, items: float) -> None:
+        """More was paid for."""
+        self._items += items
+
+    def take(self, items: int) -> bool:
+        """Whether a site with so many items can be let through; then it is taken off."""
+        cost = items + ITEMS_MORE
+        if self._items < cost:
+            return False
+        self._items -= cost
+        return True
+
+    def forfeit(self) -> None:
+        """What was not needed is not saved up."""
+        self._items = 0.0
 
 
 class SiteQueue:
@@ -50,9 +73,7 @@ class SiteQueue:
         self._behind: dict[str, int] = {}
         self._deep: set[str] = set()
         """Topics that are behind and were so by a backlog."""
-        self._reviews_allowed = 0.0
-        self._forecasts_allowed = 0.0
-        """Of so many items."""
+        self._to_review, self._to_tell = _Ration(), _Ration()
         self._kept: list[str] = []
         """Sites that wait for a review by the table."""
 
@@ -88,8 +109,8 @@ class SiteQueue:
         self._deep &= self._behind.keys()
         self._live = topic not in self._deep
         if self._deep:
-            self._reviews_allowed += records / RECORDS_PER_REVIEW
-            self._forecasts_allowed += records / RECORDS_PER_FORECASTS
+            self._to_review.earn(records / RECORDS_PER_ITEM_REVIEWED)
+            self._to_tell.earn(records / RECORDS_PER_ITEM_TOLD)
 
     @property
     def behind(self) -> tuple[str, ...]:
@@ -120,15 +141,11 @@ class SiteQueue:
             self.reviewed(site)
             yield site
         for site in list(self.reviews):
-            if self._deep:
-                cost = items(site) + ITEMS_MORE
-                if self._reviews_allowed < cost:
-                    return
-                self._reviews_allowed -= cost
+            if self._deep and not self._to_review.take(items(site)):
+                return
             self.reviewed(site)
             yield site
-        # what was not needed is not saved up
-        self._reviews_allowed = 0.0
+        self._to_review.forfeit()
 
     def reviewed(self, site: str) -> None:
         """It does not wait any more."""
@@ -139,13 +156,10 @@ class SiteQueue:
         """Sites to publish the forecasts of now; they leave the queue. ``items``: how many a site has."""
         chosen: list[str] = []
         for site in list(self.forecasts)[:SITES_PER_PUBLICATION]:
-            if self._deep:
-                cost = items(site) + ITEMS_MORE
-                if self._forecasts_allowed < cost:
-                    break
-                self._forecasts_allowed -= cost
+            if self._deep and not self._to_tell.take(items(site)):
+                break
             chosen.append(site)
             del self.forecasts[site]
         if not self.forecasts or len(chosen) == SITES_PER_PUBLICATION:
-            self._forecasts_allowed = 0.0  # not saved up either
+            self._to_tell.forfeit()
         return chosen

@@ -13,8 +13,8 @@ import planner.plan.sites
 from planner.plan.queue import (
     BACKLOG_RECORDS,
     ITEMS_MORE,
-    RECORDS_PER_FORECASTS,
-    RECORDS_PER_REVIEW,
+    RECORDS_PER_ITEM_REVIEWED,
+    RECORDS_PER_ITEM_TOLD,
     SITES_PER_PUBLICATION,
     SiteQueue,
 )
@@ -34,7 +34,7 @@ from tests.plan.clinic import (
 )
 from tests.plan.driving import alerts, start, stocked
 
-REVIEWED = RECORDS_PER_REVIEW * (len(bundle().items) + ITEMS_MORE)
+REVIEWED = RECORDS_PER_ITEM_REVIEWED * (len(bundle().items) + ITEMS_MORE)
 """Records of a backlog for a review of a site that plans every item."""
 
 # --- backlogs ---------------------------------------------------------------------------------------------
@@ -56,7 +56,7 @@ def test_the_queue_lets_through_the_longest_waiting_and_starves_none() -> None:
     for _ in range(100):
         for site in ("a", "b", "c", "d"):
             queue.reviews.setdefault(site)
-        queue.folded("requirements", 10 * RECORDS_PER_REVIEW, caught_up=False)
+        queue.folded("requirements", 10 * RECORDS_PER_ITEM_REVIEWED, caught_up=False)
         seen += queue.next_reviews(lambda _: 10 - ITEMS_MORE)
     assert {site: seen.count(site) for site in "abcd"} == dict.fromkeys("abcd", 25)
 
@@ -70,11 +70,11 @@ def test_what_a_record_of_a_backlog_costs_does_not_grow_with_the_items_of_a_site
         for _ in range(1000):
             queue.reviews.setdefault("a")
             queue.forecasts.setdefault("a")
-            queue.folded("requirements", RECORDS_PER_REVIEW, caught_up=False)
+            queue.folded("requirements", RECORDS_PER_ITEM_REVIEWED, caught_up=False)
             reviews += len(list(queue.next_reviews(lambda _, n=items - ITEMS_MORE: n)))
             forecasts += len(queue.next_forecasts(lambda _, n=items - ITEMS_MORE: n))
         made[items] = reviews, forecasts
-    share = RECORDS_PER_REVIEW / RECORDS_PER_FORECASTS
+    share = RECORDS_PER_ITEM_REVIEWED / RECORDS_PER_ITEM_TOLD
     assert made == {10: (100, 100 * share), 100: (10, 10 * share)}
 
 
